@@ -1,0 +1,32 @@
+"""What every HTTP API of ours has in common.
+
+`app` builds an application; `transaction` gives each request one database transaction, idempotency keys and waiting;
+`auth` says who calls and what they may; `problems` renders errors (RFC 9457); `etags`, `pages` and `streams` are the
+conventions of docs/api.md. Services bring routers.
+"""
+
+from shared.http.app import create_app
+from shared.http.auth import Caller, CurrentCaller, Permission
+from shared.http.etags import IfMatch, check_match, etag
+from shared.http.pages import Page, PageQuery, Paging
+from shared.http.schemas import Body, DnsLabel, Timestamp
+from shared.http.transaction import CurrentUnit, TransactionRoute, Unit
+
+__all__ = [
+    "Body",
+    "Caller",
+    "CurrentCaller",
+    "CurrentUnit",
+    "DnsLabel",
+    "IfMatch",
+    "Page",
+    "PageQuery",
+    "Paging",
+    "Permission",
+    "Timestamp",
+    "TransactionRoute",
+    "Unit",
+    "check_match",
+    "create_app",
+    "etag",
+]

@@ -1,0 +1,74 @@
+"""Builds a service's HTTP application."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from shared.http import problems
+from shared.http.context import RequestContext
+from shared.http.transaction import TransactionRoute
+from shared.service import Core
+
+PREFIX = "/api/v1"
+
+Lifespan = Callable[[Core], AbstractAsyncContextManager[None]]
+"""What the service runs beside its API while it is up."""
+
+Ready = Callable[[], Awaitable[str | None]]
+"""Why the service is not ready, or None."""
+
+
+def create_app(
+    *, service: str, title: str, core: Core, routers: Sequence[APIRouter], lifespan: Lifespan, ready: Ready
+) -> FastAPI:
+    """An application with our conventions. `core` is opened when it starts and closed when it stops."""
+
+    @asynccontextmanager
+    async def running(_: FastAPI) -> AsyncIterator[None]:
+        async with core, lifespan(core):
+            yield
+
+    error = {"model": problems.Problem, "content": {problems.MEDIA_TYPE: {}}}
+    app = FastAPI(
+        title=title,
+        version="1",
+        lifespan=running,
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses={
+            401: {**error, "description": "The caller is not known"},
+            403: {**error, "description": "The caller may not do this"},
+            404: {**error, "description": "There is no such thing, or the caller may not see it"},
+            422: {**error, "description": "A field is wrong"},
+            503: {**error, "description": "A part that is needed is away"},
+        },
+    )
+    app.state.core = core
+    problems.install(app)
+    app.add_middleware(RequestContext, service=service)
+    for router in routers:
+        # A router of plain routes would silently lose its transactions.
+        assert router.route_class is TransactionRoute
+        app.include_router(router, prefix=PREFIX)
+    _add_probes(app, core, ready)
+    return app
+
+
+def _add_probes(app: FastAPI, core: Core, ready: Ready) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> JSONResponse:
+        reason = await core.not_ready() or await ready()
+        return JSONResponse({"status": reason or "ok"}, status_code=503 if reason else 200)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

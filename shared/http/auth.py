@@ -1,0 +1,102 @@
+"""Who calls, and what they may.
+
+The token says who; the rows say what, read anew for each request, so a user who was disabled or removed from a group
+is so at once and in every service.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy import select
+from structlog.contextvars import bind_contextvars
+
+from shared.errors import InvalidToken, NotFound, PermissionDenied
+from shared.schema import Member, User
+
+
+class Permission(IntEnum):
+    """On a group; each holds the ones before it."""
+
+    READ = 1
+    EDIT = 2
+    MANAGE = 3
+
+    @classmethod
+    def parse(cls, name: str) -> "Permission":
+        return cls[name.upper()]
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A signed-in user. Admins may everything."""
+
+    user: str
+    admin: bool = False
+    permissions: Mapping[str, Permission] = field(default_factory=dict)
+
+    def may(self, permission: Permission, group: str) -> bool:
+        return self.admin or self.permissions.get(group, 0) >= permission
+
+    def require(self, permission: Permission, group: str, *, kind: str, name: str) -> None:
+        """Raises NotFound for what the caller may not see, PermissionDenied for what they may see but not do."""
+        if not self.may(Permission.READ, group):
+            raise NotFound.named(kind, name)
+        if not self.may(permission, group):
+            raise PermissionDenied(
+                f"You need the permission {permission!s} on group {group}; ask one of its managers.",
+                permission=str(permission),
+                group=group,
+            )
+
+    def require_admin(self) -> None:
+        if not self.admin:
+            raise PermissionDenied("Only platform admins may do this.", permission="admin")
+
+    @property
+    def visible_groups(self) -> frozenset[str] | None:
+        """The groups whose things the caller may see; None: all of them."""
+        return None if self.admin else frozenset(self.permissions)
+
+
+_bearer = HTTPBearer(auto_error=False, description="access token from POST /api/v1/auth/token")
+
+
+async def authenticate(request: Request) -> Caller:
+    """The caller by the request's Bearer token, read once a request. Raises InvalidToken."""
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known:
+        return known
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise InvalidToken("Send an access token as `Authorization: Bearer …`; POST /api/v1/auth/token gives one.")
+    user = (await request.app.state.core.verifier.verify(token.strip()))["sub"]
+    rows = (
+        await request.state.unit.session.execute(
+            select(User.admin, User.disabled, Member.group_id, Member.permission)
+            .outerjoin(Member, Member.user_id == User.id)
+            .where(User.id == user)
+        )
+    ).all()
+    if not rows or rows[0].disabled:
+        raise InvalidToken("The user of this access token is not there any more, or disabled.")
+    permissions = {row.group_id: Permission.parse(row.permission) for row in rows if row.group_id}
+    caller = Caller(user=user, admin=rows[0].admin, permissions=permissions)
+    request.state.caller = caller
+    bind_contextvars(user=user)
+    return caller
+
+
+async def _current_caller(
+    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> Caller:
+    return await authenticate(request)
+
+
+CurrentCaller = Annotated[Caller, Depends(_current_caller)]

@@ -1,0 +1,70 @@
+"""Around every request: its id, a log line, Prometheus metrics, and a problem document for what nobody foresaw."""
+
+import re
+import time
+from uuid import uuid4
+
+from prometheus_client import Counter, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from shared.http.problems import internal
+from shared.telemetry import get_logger
+
+log = get_logger(__name__)
+
+REQUESTS = Counter(
+    "moorage_http_requests_total", "Requests by route and status", ["service", "method", "route", "code"]
+)
+SECONDS = Histogram("moorage_http_request_seconds", "Time until the answer began", ["service", "method", "route"])
+
+_OURS = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class RequestContext:
+    """Pure ASGI, since it also wraps streams."""
+
+    def __init__(self, app: ASGIApp, service: str) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = self._request_id(scope)
+        clear_contextvars()
+        bind_contextvars(service=self._service, request_id=request_id)
+        started = time.perf_counter()
+        status = 0
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, stamped)
+        except Exception:
+            log.exception("request.failed", method=scope["method"], path=scope["path"])
+            if not status:
+                await internal()(scope, receive, stamped)
+        finally:
+            seconds = time.perf_counter() - started
+            # The route's pattern, never the path: a label for each id would grow without bound.
+            route = getattr(scope.get("route"), "path", "none")
+            REQUESTS.labels(self._service, scope["method"], route, status).inc()
+            SECONDS.labels(self._service, scope["method"], route).observe(seconds)
+            if route not in ("/healthz", "/readyz", "/metrics"):
+                log.info(
+                    "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 2)
+                )
+
+    @staticmethod
+    def _request_id(scope: Scope) -> str:
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _OURS.fullmatch(given := value.decode("latin-1")):
+                return str(given)
+        return uuid4().hex

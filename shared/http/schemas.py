@@ -1,0 +1,36 @@
+"""Pieces of request and answer bodies that all services share."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, StringConstraints
+
+DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", min_length=1, max_length=40)]
+"""An id: lower-case letters, digits and inner hyphens, at most 40 characters."""
+
+
+def _storable(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("must not hold a NUL character")
+    return value
+
+
+Text = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_storable)]
+"""Free text that PostgreSQL can keep."""
+
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable)]
+"""A name for people."""
+
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(
+        lambda at: at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"), return_type=str
+    ),
+]
+"""RFC 3339 in UTC with milliseconds."""
+
+
+class Body(BaseModel):
+    """Base of request bodies: a field that is not known is refused, by name."""
+
+    model_config = ConfigDict(extra="forbid")

@@ -1,0 +1,148 @@
+"""The loop around a reconcile function: workers, leases with heartbeat, backoff, resync, metrics."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from shared.database import is_disconnect
+from shared.reconcile.lease import Fence, LeaseLost, Leases
+from shared.reconcile.queue import WorkQueue
+from shared.telemetry import get_logger
+
+log = get_logger(__name__)
+
+RUNS = Counter("moorage_reconcile_runs_total", "Reconciled keys by result", ["controller", "result"])
+SECONDS = Histogram("moorage_reconcile_seconds", "Time that one key took", ["controller"])
+WAITING = Gauge("moorage_reconcile_waiting", "Keys that wait for a worker", ["controller"])
+
+
+class Retry(Exception):
+    """Not yet: look at the key again after `after` seconds. Not a failure: the backoff does not grow."""
+
+    def __init__(self, after: float) -> None:
+        super().__init__(after)
+        self.after = after
+
+
+class Terminal(Exception):
+    """This key cannot be brought further until something changes; the reason has been recorded."""
+
+
+Reconcile = Callable[[str, Fence], Awaitable[None]]
+"""Bring one key to what the rows say: load, act, record (checking the fence in the recording transaction)."""
+
+
+class Controller:
+    """Reconciles keys until cancelled. `resync` lists the keys that may need work, every `every` seconds.
+
+    Without `leases` every process works for itself (as gateways do, each for its own Envoys) and the fence is void.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        reconcile: Reconcile,
+        resync: Callable[[], Awaitable[Iterable[str]]],
+        leases: Leases | None = None,
+        workers: int = 4,
+        every: float = 30.0,
+    ) -> None:
+        self._name = name
+        self._reconcile = reconcile
+        self._resync = resync
+        self._leases = leases
+        self._workers = workers
+        self._every = every
+        self._queue = WorkQueue()
+
+    def wake(self, key: str) -> None:
+        """Something about `key` may have changed."""
+        self._queue.add(key)
+        WAITING.labels(self._name).set(len(self._queue))
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._scan())
+            for _ in range(self._workers):
+                tasks.create_task(self._work())
+
+    async def _scan(self) -> None:
+        while True:
+            try:
+                for key in await self._resync():
+                    self.wake(key)
+            except Exception as error:
+                if not is_disconnect(error):
+                    log.exception("resync.failed", controller=self._name)
+                await asyncio.sleep(min(1.0, self._every))
+                continue
+            await asyncio.sleep(self._every)
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._queue.get()
+            WAITING.labels(self._name).set(len(self._queue))
+            with SECONDS.labels(self._name).time():
+                result = await self._one(key)
+            RUNS.labels(self._name, result).inc()
+
+    async def _one(self, key: str) -> str:
+        try:
+            async with self._claimed(key) as fence:
+                if fence is None:
+                    self._queue.done(key)
+                    self._queue.add(key, delay=1.0)  # another process works on it; it may die
+                    return "leased"
+                await self._reconcile(key, fence)
+        except Retry as again:
+            self._queue.done(key)
+            self._queue.add(key, delay=again.after)
+            return "again"
+        except Terminal as end:
+            log.info("reconcile.terminal", controller=self._name, key=key, reason=str(end))
+            self._queue.done(key)
+            return "terminal"
+        except LeaseLost:
+            self._queue.retry(key)
+            return "lease_lost"
+        except Exception as error:
+            delay = self._queue.retry(key)
+            if is_disconnect(error):
+                log.warning("reconcile.database_away", controller=self._name, key=key, delay=delay)
+            else:
+                log.exception("reconcile.failed", controller=self._name, key=key, delay=delay)
+            return "failed"
+        self._queue.done(key)
+        return "done"
+
+    @contextlib.asynccontextmanager
+    async def _claimed(self, key: str) -> AsyncIterator[Fence | None]:
+        name = f"{self._name}/{key}"
+        if self._leases is None:
+            yield Fence(name, 0)
+            return
+        fence = await self._leases.claim(name)
+        if fence is None:
+            yield None
+            return
+        heartbeat = asyncio.create_task(self._beat(self._leases, fence))
+        try:
+            yield fence
+        finally:
+            heartbeat.cancel()
+            await asyncio.gather(heartbeat, return_exceptions=True)
+            with contextlib.suppress(Exception):  # it ends by itself
+                await self._leases.release(fence)
+
+    async def _beat(self, leases: Leases, fence: Fence) -> None:
+        while True:
+            await asyncio.sleep(leases.ttl.total_seconds() / 3)
+            try:
+                await leases.extend(fence)
+            except LeaseLost:
+                return  # the fenced write will find out
+            except Exception as error:
+                log.warning("lease.not_extended", name=fence.name, error=str(error))

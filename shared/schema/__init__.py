@@ -1,0 +1,43 @@
+"""The one PostgreSQL schema, a module per noun; the first line of each says which service writes it.
+
+Others may read a table; nobody else writes it. Invariants stand here as constraints, not only in code.
+"""
+
+from shared.schema.base import Base
+from shared.schema.deployments import Deployment, DeploymentStep, Replica, Revision
+from shared.schema.endpoints import EndpointClient, Route
+from shared.schema.events import BusCursor, BusMessage, DeadLetter, InboxEntry, OutboxEntry
+from shared.schema.groups import Group, Member
+from shared.schema.identity import RefreshToken, SigningKey, User
+from shared.schema.instance_types import InstanceType
+from shared.schema.models import Blob, Model, ModelAlias, ModelCurve, ModelVersion
+from shared.schema.requests import IdempotentRequest
+from shared.schema.work import Lease
+
+__all__ = [
+    "Base",
+    "Blob",
+    "BusCursor",
+    "BusMessage",
+    "DeadLetter",
+    "Deployment",
+    "DeploymentStep",
+    "EndpointClient",
+    "Group",
+    "IdempotentRequest",
+    "InboxEntry",
+    "InstanceType",
+    "Lease",
+    "Member",
+    "Model",
+    "ModelAlias",
+    "ModelCurve",
+    "ModelVersion",
+    "OutboxEntry",
+    "RefreshToken",
+    "Replica",
+    "Revision",
+    "Route",
+    "SigningKey",
+    "User",
+]

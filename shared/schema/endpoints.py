@@ -1,0 +1,45 @@
+"""Written by the gateway: the clients of private endpoints, and what Envoy has acknowledged of each deployment."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.schema.base import Base
+
+
+class EndpointClient(Base):
+    """A caller of one private endpoint. Only the hash that Envoy checks is kept (SHA-1 of 256 random bits, base64)."""
+
+    __tablename__ = "endpoint_clients"
+    __table_args__ = (
+        CheckConstraint("name ~ '^[A-Za-z0-9.-]{1,63}$'", name="name_allowed"),
+        Index(None, "expires_at"),
+    )
+
+    uid: Mapped[UUID] = mapped_column(ForeignKey("deployments.uid"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    sha1: Mapped[str] = mapped_column(String(28))
+    created_by: Mapped[str] = mapped_column(String(63))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=1)
+
+
+class Route(Base):
+    """What every connected Envoy has acknowledged: spec generation, replica set, weights in effect, clients.
+
+    `rejected` holds Envoy's words when it refused the configuration; the last good one then stays in force.
+    """
+
+    __tablename__ = "routes"
+
+    uid: Mapped[UUID] = mapped_column(ForeignKey("deployments.uid"), primary_key=True)
+    generation: Mapped[int] = mapped_column(default=0)
+    endpoints_generation: Mapped[int] = mapped_column(default=0)
+    weights: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    rejected: Mapped[str | None]
+    enforced_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,106 @@
+"""Written by the registry: models, their versions, and the bytes that were uploaded to us."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    String,
+    UniqueConstraint,
+    func,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.schema.base import Base, Stamped, dns_label
+
+
+class Model(Stamped, Base):
+    """`latest` is the highest version number ever given; numbers are never used again."""
+
+    __tablename__ = "models"
+    __table_args__ = (
+        dns_label("name", longest=63),
+        UniqueConstraint("group_id", "name"),
+        Index(None, "updated_at", "id"),
+        Index("ix_models_tags", "tags", postgresql_using="gin"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"))
+    name: Mapped[str] = mapped_column(String(63))
+    framework: Mapped[str] = mapped_column(String(63), default="")
+    description: Mapped[str] = mapped_column(default="")
+    tags: Mapped[list[str]] = mapped_column(ARRAY(TEXT), default=list)
+    latest: Mapped[int] = mapped_column(default=0)
+    created_by: Mapped[str] = mapped_column(String(63))
+    version: Mapped[int] = mapped_column(default=1)
+
+
+class ModelVersion(Base):
+    """`artifact` is one URI or an object of them; `digest` the sha-256 of what was uploaded, None for other schemes."""
+
+    __tablename__ = "model_versions"
+    __table_args__ = (
+        CheckConstraint("number >= 1", name="number_from_one"),
+        UniqueConstraint("model_id", "run"),
+        Index(None, "digest"),
+    )
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    artifact: Mapped[Any] = mapped_column(JSONB)
+    framework: Mapped[str] = mapped_column(String(63), default="")
+    metrics: Mapped[Any] = mapped_column(JSONB(none_as_null=True), nullable=True)
+    parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    description: Mapped[str] = mapped_column(default="")
+    digest: Mapped[str | None] = mapped_column(String(71))
+    size: Mapped[int | None]
+    run: Mapped[str | None] = mapped_column(String(200))
+    created_by: Mapped[str] = mapped_column(String(63))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ModelAlias(Base):
+    __tablename__ = "model_aliases"
+    __table_args__ = (
+        dns_label("alias", longest=63),
+        ForeignKeyConstraint(
+            ["model_id", "number"], ["model_versions.model_id", "model_versions.number"], ondelete="CASCADE"
+        ),
+    )
+
+    model_id: Mapped[int] = mapped_column(primary_key=True)
+    alias: Mapped[str] = mapped_column(String(63), primary_key=True)
+    number: Mapped[int]
+
+
+class ModelCurve(Base):
+    """A training curve, `[[step, value], …]`, apart from the version so that lists never read it."""
+
+    __tablename__ = "model_curves"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["model_id", "number"], ["model_versions.model_id", "model_versions.number"], ondelete="CASCADE"
+        ),
+    )
+
+    model_id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    points: Mapped[list[Any]] = mapped_column(JSONB)
+
+
+class Blob(Base):
+    """Bytes that were uploaded to us, kept once by their content. `digest` is `sha256:<64 hex>`."""
+
+    __tablename__ = "blobs"
+
+    digest: Mapped[str] = mapped_column(String(71), primary_key=True)
+    size: Mapped[int]
+    created_by: Mapped[str] = mapped_column(String(63))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,108 @@
+"""What every service holds while it runs: database, hints, bus, relay, keys. And how its process is run."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+from sqlalchemy import func, select, text
+
+from shared.bus import Bus
+from shared.bus.postgres import PostgresBus
+from shared.database import Hints, create_engine, create_sessions
+from shared.outbox import Relay
+from shared.reconcile import Leases
+from shared.schema import SigningKey
+from shared.secrets import Vault
+from shared.settings import ServiceSettings
+from shared.telemetry import configure_logging, get_logger
+from shared.tokens import Verifier
+
+log = get_logger(__name__)
+
+
+class Core:
+    """Opened by the application's lifespan; everything in it is shared by the API and the background work."""
+
+    def __init__(self, settings: ServiceSettings, *, service: str) -> None:
+        url = str(settings.database_url)
+        self.engine = create_engine(url, application=f"moorage-{service}", connections=settings.database_connections)
+        self.sessions = create_sessions(self.engine)
+        self.hints = Hints(url)
+        self.bus: Bus = PostgresBus(self.engine, self.hints)
+        self.vault = Vault(settings.root_key)
+        self.verifier = Verifier(self._public_keys)
+        self.leases = Leases(self.sessions, owner=f"{service}/{socket.gethostname()}/{os.getpid()}")
+        self._service = service
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self.hints.start()
+        self.background("relay", Relay(self.engine, self.bus, self.hints).run)
+        return self
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.hints.stop()
+        await self.engine.dispose()
+
+    def background(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` as long as the service runs; if it fails, log why and start it anew after a second."""
+        self._tasks.append(asyncio.create_task(self._for_ever(name, work), name=name))
+
+    async def not_ready(self) -> str | None:
+        try:
+            async with asyncio.timeout(2), self.engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except Exception as error:
+            return f"database: {type(error).__name__}"
+        return None
+
+    async def _for_ever(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+                return
+            except Exception:
+                log.exception("background.failed", task=name)
+                await asyncio.sleep(1)
+
+    async def _public_keys(self) -> Mapping[str, dict[str, Any]]:
+        async with self.sessions() as session:
+            recent = SigningKey.retires_at > func.now() - timedelta(days=1)
+            rows = await session.execute(select(SigningKey.kid, SigningKey.public_jwk).where(recent))
+            return {row.kid: row.public_jwk for row in rows}
+
+
+def run(service: str, create: Callable[[], tuple[ServiceSettings, FastAPI]]) -> None:
+    """Run a service's process until SIGTERM or SIGINT; a wrong setting ends it with a clear message."""
+    try:
+        settings, app = create()
+    except ValidationError as error:
+        for each in error.errors():
+            name = "_".join(str(part) for part in each["loc"]).upper()
+            sys.stderr.write(f"MOORAGE_{name}: {each['msg']}\n")
+        raise SystemExit(64) from None
+    configure_logging(service=service, level=settings.log_level)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        loop="uvloop",
+        http="httptools",
+    )
