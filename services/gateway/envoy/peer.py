@@ -1,0 +1,276 @@
+"""One connected Envoy: the delta xDS protocol as a state machine, without I/O.
+
+Requests go in (`receive`), responses come out (`responses`). Every bundle converges on its own, in the order that makes
+a change invisible to those who call meanwhile (the *barrier*):
+
+    clusters and endpoints  →  acknowledged  →  scopes  →  acknowledged  →  clusters that are wanted no more go
+
+That holds for a change, for an Envoy that comes back after a while and holds something older, and for a new one alike.
+What Envoy refuses together with others is sent again by itself: one bad resource is found, and stops nobody else.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+
+from services.gateway.envoy.resources import CLUSTER, ENDPOINTS, SCOPE, TYPES, Bundle, Key, Resource, owner
+from services.gateway.envoy.store import Phase, Status, Store
+
+__all__ = ["Peer"]
+
+_GONE: Final = ""
+"""The version of what is not there: to send it is to remove, to hold it is not to have it."""
+
+_WARMING = (CLUSTER, ENDPOINTS)
+
+
+@dataclass(slots=True)
+class _Record:
+    """What we know of one resource at this Envoy. Versions; None: nothing."""
+
+    held: str = _GONE
+    under_way: str | None = None
+    refused: str | None = None
+    reason: str = ""
+    alone: bool = False
+
+    @property
+    def heading(self) -> str:
+        """What it will hold once everything sent is acknowledged."""
+        return self.held if self.under_way is None else self.under_way
+
+
+@dataclass(slots=True)
+class _Outbox:
+    """What the next responses carry, by type."""
+
+    resources: defaultdict[str, list[Resource]] = field(default_factory=lambda: defaultdict(list))
+    removals: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    alone: list[tuple[Key, Resource | None]] = field(default_factory=list)
+
+
+class Peer:
+    """Implements `store.Subscriber`."""
+
+    def __init__(self, store: Store, *, wake: Callable[[], None]) -> None:
+        self._store = store
+        self._wake = wake
+        self._records: dict[Key, _Record] = {}
+        self._keys: defaultdict[str, set[Key]] = defaultdict(set)
+        self._subscribed: set[str] = set()
+        self._endpoint_names: set[str] = set()
+        self._flights: dict[str, list[tuple[Key, str]]] = {}
+        self._nonce = 0
+        self._dirty: set[str] = set()
+        self._cold: set[str] = set()
+        self._unanswered: set[str] = set()
+        self.node = ""
+        self.sent = 0
+        """Resources sent and removals, over the life of the stream."""
+
+    @property
+    def awaiting(self) -> bool:
+        """Something is sent and not acknowledged."""
+        return bool(self._flights)
+
+    # In
+
+    def touch(self, ids: Iterable[str]) -> None:
+        self._dirty.update(ids)
+        self._wake()
+
+    def receive(self, request: DeltaDiscoveryRequest) -> set[str]:
+        """Take a request in; answers the ids of the bundles that it is about."""
+        if request.node.id:
+            self.node = request.node.id
+        if request.type_url not in TYPES:
+            return set()  # Envoy asks for nothing else in our configuration, and is not to wait for more
+        touched = self._settle(request) if request.response_nonce else set()
+        if request.type_url not in self._subscribed:
+            touched |= self._subscribe(request)
+        if request.type_url == ENDPOINTS:
+            touched |= self._name_endpoints(request)
+        self._dirty |= touched
+        return touched
+
+    def _subscribe(self, request: DeltaDiscoveryRequest) -> set[str]:
+        """The first request of a type. It tells what Envoy holds already, from an earlier stream or another server."""
+        self._subscribed.add(request.type_url)
+        self._unanswered.add(request.type_url)
+        for name, version in request.initial_resource_versions.items():
+            self._record((request.type_url, name)).held = version
+        return {*self._store, *(owner(name) for name in request.initial_resource_versions)}
+
+    def _name_endpoints(self, request: DeltaDiscoveryRequest) -> set[str]:
+        for name in request.resource_names_subscribe:
+            self._endpoint_names.add(name)
+            if name not in request.initial_resource_versions:
+                # Asked for (again): it must be sent, whatever was sent before.
+                self._records[ENDPOINTS, name] = _Record()
+                self._keys[owner(name)].add((ENDPOINTS, name))
+        for name in request.resource_names_unsubscribe:
+            self._endpoint_names.discard(name)
+            self._forget((ENDPOINTS, name))
+        return {owner(n) for n in (*request.resource_names_subscribe, *request.resource_names_unsubscribe)}
+
+    def _settle(self, request: DeltaDiscoveryRequest) -> set[str]:
+        """An acknowledgement or a refusal of the response with that nonce."""
+        flight = self._flights.pop(request.response_nonce, [])
+        refusal = request.error_detail.message if request.HasField("error_detail") else None
+        for key, version in flight:
+            record = self._records.get(key)
+            if record is None:
+                continue  # unsubscribed meanwhile
+            latest = record.under_way == version
+            if latest:
+                record.under_way = None
+            if refusal is None:
+                record.held = version
+                record.alone = record.alone and not latest
+                if version == _GONE and latest:
+                    self._forget(key)
+            elif latest and len(flight) > 1:
+                record.alone = True
+            elif latest:
+                record.refused, record.reason = version, refusal
+        return {owner(name) for (_, name), _ in flight}
+
+    # Out
+
+    def responses(self) -> Iterator[DeltaDiscoveryResponse]:
+        """What is to be sent now. Empty until an acknowledgement or a change moves something."""
+        outbox = _Outbox()
+        held_back = self._scopes_held_back()
+        for bundle_id in self._dirty:
+            self._advance(bundle_id, outbox)
+        self._dirty.clear()
+        if held_back and not self._scopes_held_back():
+            for bundle_id in {*self._store, *self._keys}:
+                self._advance(bundle_id, outbox)
+        for type_url in TYPES:
+            yield from self._response(type_url, outbox)
+        for (type_url, name), resource in outbox.alone:
+            yield self._fly(type_url, [resource] if resource else [], [] if resource else [name])
+
+    def _response(self, type_url: str, outbox: _Outbox) -> Iterator[DeltaDiscoveryResponse]:
+        resources, removals = outbox.resources[type_url], outbox.removals[type_url]
+        # The first request of a type is always answered, if with nothing: a starting Envoy waits for that, and one that
+        # comes over from the snapshot server takes it as the sign that we are there.
+        owed = type_url in self._unanswered and not (type_url == SCOPE and self._scopes_held_back())
+        if resources or removals or owed:
+            self._unanswered.discard(type_url)
+            yield self._fly(type_url, resources, removals)
+
+    def _fly(self, type_url: str, resources: list[Resource], removals: list[str]) -> DeltaDiscoveryResponse:
+        self._nonce += 1
+        response = DeltaDiscoveryResponse(type_url=type_url, nonce=str(self._nonce), removed_resources=removals)
+        flight = [((type_url, name), _GONE) for name in removals]
+        for resource in resources:
+            entry = response.resources.add(name=resource.name, version=resource.version)
+            entry.resource.type_url = type_url
+            entry.resource.value = resource.body
+            flight.append(((type_url, resource.name), resource.version))
+        self._flights[response.nonce] = flight
+        self.sent += len(flight)
+        return response
+
+    def _scopes_held_back(self) -> bool:
+        """A starting Envoy opens its port with the first scopes it gets: it gets all of them at once, or the first
+        callers would find half of the deployments missing."""
+        return SCOPE not in self._subscribed or (SCOPE in self._unanswered and bool(self._cold))
+
+    def _advance(self, bundle_id: str, outbox: _Outbox) -> None:
+        wanted = self._wanted(bundle_id)
+        self._cold.add(bundle_id)
+        if not self._bring([r for r in wanted.values() if r.type_url in _WARMING], outbox):
+            return
+        self._cold.discard(bundle_id)
+        if self._scopes_held_back():
+            return
+        scopes_there = self._bring([r for r in wanted.values() if r.type_url == SCOPE], outbox)
+        scopes_gone = self._drop(SCOPE, bundle_id, outbox)
+        if scopes_there and scopes_gone:
+            self._drop(CLUSTER, bundle_id, outbox)
+
+    def _wanted(self, bundle_id: str) -> dict[Key, Resource]:
+        bundle: Bundle | None = self._store.get(bundle_id)
+        return dict(bundle.resources) if bundle else {}
+
+    def _bring(self, resources: list[Resource], outbox: _Outbox) -> bool:
+        """Send what differs; answers whether Envoy holds all of it."""
+        held = True
+        for resource in resources:
+            key = (resource.type_url, resource.name)
+            record = self._record(key)
+            held = held and record.held == resource.version == record.heading
+            if resource.version in (record.heading, record.refused) or not self._may_send(key):
+                continue
+            if resource.type_url == CLUSTER and record.held != _GONE:
+                # A changed cluster warms anew, and does so only with its endpoints sent again.
+                self._records.pop((ENDPOINTS, resource.name), None)
+                held = False
+            self._send(key, resource, outbox)
+        return held
+
+    def _drop(self, type_url: str, bundle_id: str, outbox: _Outbox) -> bool:
+        """Remove what is wanted no more; answers whether Envoy holds none of it."""
+        extra = self._extra(type_url, bundle_id)
+        for key in extra:
+            record = self._records[key]
+            if _GONE not in (record.heading, record.refused):
+                self._send(key, None, outbox)
+        return not extra
+
+    def _extra(self, type_url: str, bundle_id: str) -> list[Key]:
+        wanted = self._wanted(bundle_id)
+        return [key for key in self._keys.get(bundle_id, ()) if key[0] == type_url and key not in wanted]
+
+    def _send(self, key: Key, resource: Resource | None, outbox: _Outbox) -> None:
+        record = self._records[key]
+        record.under_way = resource.version if resource else _GONE
+        if record.alone:
+            outbox.alone.append((key, resource))
+        elif resource:
+            outbox.resources[key[0]].append(resource)
+        else:
+            outbox.removals[key[0]].append(key[1])
+
+    def _may_send(self, key: Key) -> bool:
+        type_url, name = key
+        return name in self._endpoint_names if type_url == ENDPOINTS else type_url in self._subscribed
+
+    # How far
+
+    def status(self, bundle_id: str) -> Status:
+        wanted = self._wanted(bundle_id)
+        pending = False
+        for key, resource in wanted.items():
+            record = self._records.get(key, _Record())
+            if record.refused == resource.version:
+                return Status(Phase.REJECTED, record.reason)
+            pending = pending or not (record.held == resource.version == record.heading)
+        extra = [*self._extra(SCOPE, bundle_id), *self._extra(CLUSTER, bundle_id)]
+        for key in extra:
+            if self._records[key].refused == _GONE:
+                return Status(Phase.REJECTED, self._records[key].reason)
+        return Status(Phase.PENDING if pending or extra else Phase.ENFORCED)
+
+    # Records
+
+    def _record(self, key: Key) -> _Record:
+        record = self._records.get(key)
+        if record is None:
+            record = self._records[key] = _Record()
+            self._keys[owner(key[1])].add(key)
+        return record
+
+    def _forget(self, key: Key) -> None:
+        self._records.pop(key, None)
+        keys = self._keys.get(owner(key[1]))
+        if keys is not None:
+            keys.discard(key)
+            if not keys:
+                del self._keys[owner(key[1])]

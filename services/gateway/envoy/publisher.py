@@ -1,0 +1,183 @@
+"""Publishing: say what shall be, and learn when it is enforced.
+
+A change is *enforced* once every connected Envoy has acknowledged all of it and the snapshot holds it: no request that
+begins afterwards sees the old state, and no Envoy that starts cold brings it back. Changes of many deployments go their
+way side by side; the order within each is `peer.py`'s. What Envoy refuses is taken back to the last good state.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from services.gateway.envoy.model import DeploymentRoutes
+from services.gateway.envoy.resources import Bundle
+from services.gateway.envoy.snapshot import SnapshotFile
+from services.gateway.envoy.store import Phase, Store
+from services.gateway.envoy.translate import translate
+
+__all__ = ["Enforced", "Outcome", "Pending", "Publisher", "Rejected"]
+
+_log = logging.getLogger(__name__)
+
+_RETRY_SNAPSHOT_AFTER = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Enforced:
+    """All Envoys follow it, a cold one would too. `routes` is what is enforced now: what was published, or what was
+    published after it meanwhile. None: removed."""
+
+    routes: DeploymentRoutes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Envoy refused it, and goes on with the last good state."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Not yet: it is wanted, and will be enforced as soon as Envoy can be reached. `notify` tells then."""
+
+    reason: str
+
+
+Outcome = Enforced | Rejected | Pending
+
+
+@dataclass(slots=True)
+class _Change:
+    """The latest change of one deployment that is not enforced yet."""
+
+    bundle: Bundle | None
+    routes: DeploymentRoutes | None
+    waiters: list[asyncio.Future[Outcome]] = field(default_factory=list)
+    is_revert: bool = False
+
+
+class Publisher:
+    """Turns routes into wanted bundles, follows their acknowledgement, keeps the snapshot.
+
+    `notify` is called with each outcome that is reached, also when nobody waits for it (any more): what was pending is
+    enforced when an Envoy connects later.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        snapshot: SnapshotFile,
+        *,
+        notify: Callable[[str, Outcome], None] = lambda _id, _outcome: None,
+    ) -> None:
+        self._store = store
+        self._snapshot = snapshot
+        self._notify = notify
+        self._open: dict[str, _Change] = {}
+        self._good: dict[str, Bundle] = {}
+        self._acknowledged: dict[str, _Change] = {}
+        self._recorder: asyncio.Task[None] | None = None
+        store.listen(self._progressed)
+
+    def load(self, routes: Iterable[DeploymentRoutes], *, others: Mapping[str, Bundle] | None = None) -> None:
+        """The whole state, before the port opens. What the snapshot holds beyond it is removed everywhere."""
+        changes: dict[str, _Change] = {bundle_id: _Change(None, None) for bundle_id in self._snapshot.versions}
+        changes |= {bundle_id: _Change(bundle, None) for bundle_id, bundle in (others or {}).items()}
+        changes |= {each.id: _Change(translate(each), each) for each in routes}
+        self._want(changes)
+
+    async def publish(
+        self, changes: Mapping[str, DeploymentRoutes | None], *, within: float = 5.0
+    ) -> dict[str, Outcome]:
+        """Want these routes (None: no deployment of that id) and wait until they are enforced, or refused."""
+        loop = asyncio.get_running_loop()
+        waiters: dict[str, asyncio.Future[Outcome]] = {each: loop.create_future() for each in changes}
+        self._want(
+            {
+                each: _Change(translate(routes) if routes else None, routes, [waiters[each]])
+                for each, routes in changes.items()
+            }
+        )
+        if waiters and self._store.connected:
+            await asyncio.wait(waiters.values(), timeout=within)
+        return {each: waiter.result() if waiter.done() else self._pending(within) for each, waiter in waiters.items()}
+
+    async def close(self) -> None:
+        """Let what is being recorded reach the disk."""
+        if self._recorder is not None:
+            await self._recorder
+
+    def _pending(self, within: float) -> Pending:
+        connected = self._store.connected
+        if not connected:
+            return Pending("no Envoy is connected")
+        return Pending(f"{connected} Envoys are connected, and not all have acknowledged within {within:g} s")
+
+    def _want(self, changes: Mapping[str, _Change]) -> None:
+        for bundle_id, change in changes.items():
+            if (earlier := self._open.get(bundle_id)) is not None:
+                change.waiters.extend(earlier.waiters)
+            self._open[bundle_id] = change
+            self._acknowledged.pop(bundle_id, None)
+        self._store.apply({bundle_id: change.bundle for bundle_id, change in changes.items()})
+        self._progressed(changes)
+
+    def _progressed(self, ids: Iterable[str] | None) -> None:
+        """The store's listener: some Envoy has answered, or has gone."""
+        reverts: dict[str, _Change] = {}
+        for bundle_id in list(self._open) if ids is None else ids:
+            change = self._open.get(bundle_id)
+            if change is None:
+                continue
+            status = self._store.status(bundle_id)
+            if status.phase is Phase.ENFORCED:
+                self._acknowledged[bundle_id] = change
+            elif status.phase is Phase.REJECTED and not change.is_revert:
+                _log.error("routes refused by envoy", extra={"deployment": bundle_id, "reason": status.reason})
+                del self._open[bundle_id]
+                self._tell(bundle_id, change, Rejected(status.reason))
+                reverts[bundle_id] = _Change(self._last_good(bundle_id), None, is_revert=True)
+        if self._acknowledged and self._recorder is None:
+            self._recorder = asyncio.create_task(self._record())
+        if reverts:
+            self._want(reverts)
+
+    def _last_good(self, bundle_id: str) -> Bundle | None:
+        return self._good.get(bundle_id) or self._snapshot.read(bundle_id)
+
+    async def _record(self) -> None:
+        """Write what is acknowledged, then say that it is enforced. What comes meanwhile goes into the next batch."""
+        try:
+            while self._acknowledged:
+                batch, self._acknowledged = self._acknowledged, {}
+                try:
+                    await asyncio.to_thread(self._snapshot.write, {i: c.bundle for i, c in batch.items()})
+                except sqlite3.Error:
+                    _log.exception("snapshot not written, trying again")
+                    self._acknowledged = batch | self._acknowledged
+                    await asyncio.sleep(_RETRY_SNAPSHOT_AFTER)
+                    continue
+                for bundle_id, change in batch.items():
+                    self._enforced(bundle_id, change)
+        finally:
+            self._recorder = None
+
+    def _enforced(self, bundle_id: str, change: _Change) -> None:
+        if self._open.get(bundle_id) is not change:
+            return  # wanted otherwise meanwhile; that change's waiters are these
+        del self._open[bundle_id]
+        if change.bundle is None:
+            self._good.pop(bundle_id, None)
+        else:
+            self._good[bundle_id] = change.bundle
+        if not change.is_revert:
+            self._tell(bundle_id, change, Enforced(change.routes))
+
+    def _tell(self, bundle_id: str, change: _Change, outcome: Outcome) -> None:
+        for waiter in change.waiters:
+            if not waiter.done():
+                waiter.set_result(outcome)
+        self._notify(bundle_id, outcome)
