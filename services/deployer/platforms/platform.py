@@ -60,7 +60,7 @@ class Model:
 class Probe:
     """A GET that answers 2xx or 3xx when the replica can serve. `port` names one of the replica's ports."""
 
-    path: str = "/healthz"
+    path: str = "/readyz"
     port: str = "http"
     start_seconds: float = 600.0
     """A replica that has not answered for so long since its start has failed."""
@@ -129,14 +129,15 @@ class Workload:
 
 
 class Phase(StrEnum):
-    """Where a replica is. Starting → Ready ⇄ Unready → Draining → Ended; Failed → Starting as it is tried again."""
+    """Where a replica is. Starting → Ready ⇄ Unready → Draining → Ended, and Failed from each of the first three."""
 
     STARTING = "Starting"
     READY = "Ready"
     UNREADY = "Unready"
     """It was Ready and runs, but does not answer its probe."""
     FAILED = "Failed"
-    """It does not run; `failure` says why. It is started again after a back-off."""
+    """Its runs fail one after the other, or it cannot run at all; `failure` says why. It is tried again, ever more
+    rarely, and is Failed until it is Ready. A first failure is not that: it is Starting again, with its `failure`."""
     DRAINING = "Draining"
     """It is to go: take it out of the data plane. It still serves until it is no longer in `keep`."""
     ENDED = "Ended"
@@ -189,8 +190,7 @@ class Usage:
 class Replica:
     """One replica as it is now. `id` is unique within the deployment for good; a restart keeps it.
 
-    `failure` tells of the last run and stays until the replica is Ready again, so a replica in a crash loop shows
-    it while it is tried once more.
+    `failure` tells of the last run and stays until the replica is Ready again.
     """
 
     id: str
@@ -204,11 +204,6 @@ class Replica:
     ready_since: datetime | None = None
     failure: Failure | None = None
     usage: Usage | None = None
-
-    @property
-    def crash_looping(self) -> bool:
-        """It failed, was tried again and failed again: it will not come up by waiting."""
-        return self.failure is not None and (self.phase is Phase.FAILED or self.restarts > 1)
 
 
 class PlatformError(Exception):
