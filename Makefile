@@ -1,0 +1,68 @@
+# Everything that a newcomer needs. Both of the README's commands do all their set-up themselves.
+#
+#   make demo    the main job in front of your eyes, on this machine, cleaned up afterwards
+#   make up      start the platform and leave it running       make down    stop it
+#   make test    the tests                                     make check   linters, types, import contracts
+#   make lock    lock the dependencies anew                    make openapi the merged OpenAPI document
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+TESTS ?= tests
+
+.PHONY: demo up down status test check format lock openapi clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/runtime
+	$(BIN)/python -m deploy.demo
+
+up: $(VENV)/runtime
+	$(BIN)/python -m deploy.embedded up
+
+down status: $(VENV)/runtime
+	$(BIN)/python -m deploy.embedded $@
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest $(TESTS) -n 2 --dist worksteal --cov --cov-report=term:skip-covered -q
+
+check: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m deploy.openapi --check
+
+format: $(VENV)/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+openapi: $(VENV)/dev
+	$(BIN)/python -m deploy.openapi
+
+LOCK := $(UV) pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+lock: $(VENV)/tools
+	$(LOCK) requirements/tools.in -o requirements/tools.lock
+	$(LOCK) pyproject.toml --extra embedded -o requirements/runtime.lock
+	$(LOCK) pyproject.toml --extra embedded --group dev -c requirements/runtime.lock -o requirements/dev.lock
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+
+# A stamp for each set of packages; the tree itself is put on the path, so that there is nothing to build.
+$(VENV)/tools: requirements/tools.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Moorage needs Python 3.11 or newer: make PYTHON=…")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -qy python3-venv; } \
+		|| { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r $<
+	echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/moorage.pth"
+	@touch $@
+
+$(VENV)/runtime: requirements/runtime.lock $(VENV)/tools
+	$(UV) pip install --quiet --require-hashes -r $<
+	@touch $@
+
+$(VENV)/dev: requirements/dev.lock $(VENV)/runtime
+	$(UV) pip install --quiet --require-hashes -r $<
+	@touch $@

@@ -1,0 +1,95 @@
+"""A client of the front door that shows each call as the `curl` that a user would type."""
+
+import json
+import shlex
+from typing import Any
+
+import httpx
+
+from deploy.demo.narrator import Narrator
+
+
+class Client:
+    """Calls `url`. Secrets are shown as shell variables, never as themselves."""
+
+    def __init__(self, url: str, narrator: Narrator) -> None:
+        self._narrator = narrator
+        self._http = httpx.Client(base_url=url, timeout=60)
+        self._names: dict[str, str] = {}
+        self._url = url
+        self.token: str | None = None
+
+    def close(self) -> None:
+        self._http.close()
+
+    def name(self, secret: str, variable: str) -> None:
+        """From now on print `secret` as `$variable`."""
+        self._names[secret] = variable
+
+    def api(
+        self, method: str, path: str, body: Any = None, *, quiet: bool = False, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        """A call of the API with our access token."""
+        sent = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        return self.call(method, f"/api/v1{path}", body, headers=sent | (headers or {}), quiet=quiet)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: dict[str, str] | None = None,
+        basic: tuple[str, str] | None = None,
+        form: dict[str, str] | None = None,
+        upload: tuple[str, bytes] | None = None,
+        quiet: bool = False,
+    ) -> httpx.Response:
+        """One request; `upload` is a file's shown name and its bytes."""
+        if not quiet:
+            self._show(method, path, body, headers=headers or {}, basic=basic, form=form, upload=upload)
+        arguments: dict[str, Any] = {"headers": headers}
+        if body is not None:
+            arguments["json"] = body
+        if form is not None:
+            arguments["data"] = form
+        if upload is not None:
+            arguments["content"] = upload[1]
+            arguments["headers"] = (headers or {}) | {"Content-Type": "application/octet-stream"}
+        if basic is not None:
+            arguments["auth"] = basic
+        answer = self._http.request(method, path, **arguments)
+        if not quiet:
+            self._narrator.answer(answer.status_code, self._hide(answer.text))
+        return answer
+
+    def _show(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        *,
+        headers: dict[str, str],
+        basic: tuple[str, str] | None,
+        form: dict[str, str] | None,
+        upload: tuple[str, bytes] | None,
+    ) -> None:
+        words = ["curl"]
+        if method != "GET":
+            words += ["-X", method]
+        if basic:
+            words += ["-u", f'"{self._hide(":".join(basic))}"']
+        for name, value in headers.items():
+            words += ["-H", f'"{name}: {self._hide(value)}"']
+        for name, value in (form or {}).items():
+            words += ["-d", f'"{name}={self._hide(value)}"']
+        if upload:
+            words += ["--data-binary", f"@{upload[0]}"]
+        if body is not None:
+            words += ["-H", '"Content-Type: application/json"', "-d", shlex.quote(json.dumps(body))]
+        self._narrator.command(" ".join([*words, shlex.quote(self._url + path)]))
+
+    def _hide(self, text: str) -> str:
+        for secret, variable in self._names.items():
+            text = text.replace(secret, f"${variable}")
+        return text
