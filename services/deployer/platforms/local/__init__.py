@@ -2,5 +2,6 @@
 
 from services.deployer.platforms.local.host import Options
 from services.deployer.platforms.local.platform import LocalPlatform
+from services.deployer.platforms.local.shutdown import shutdown
 
-__all__ = ["LocalPlatform", "Options"]
+__all__ = ["LocalPlatform", "Options", "shutdown"]

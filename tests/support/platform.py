@@ -1,0 +1,155 @@
+"""A whole platform of a test's own: every process real, entered by its front door."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from deploy.demo.journey import EXAMPLES, pack
+from deploy.embedded.__main__ import create_admin, down, start_supervisor
+from deploy.embedded.state import Installation
+from deploy.embedded.supervisor import Supervisor
+from deploy.embedded.units import units
+from shared.process import Process, processes
+from tests.support.ports import free_port
+
+START_SECONDS = 90.0
+
+
+@dataclass
+class RunningPlatform:
+    """`api` has the administrator's token; `http` none."""
+
+    here: Installation
+    api: httpx.Client
+    http: httpx.Client
+    password: str
+    secrets: list[str] = field(default_factory=list)
+
+    def process(self, name: str) -> Process | None:
+        """The unit's process as it runs now."""
+        return Supervisor(self.here).adopt(next(unit for unit in units(self.here) if unit.name == name))
+
+    def kill(self, name: str) -> None:
+        """kill -9, without a warning."""
+        if process := self.process(name):
+            os.kill(process.pid, signal.SIGKILL)
+
+    def supervisor_pid(self) -> int:
+        return int((self.here.folder / "supervisor.pid").read_text().split()[0])
+
+    def wait_ready(self) -> None:
+        wait_until(lambda: asyncio.run(_all_ready(self.here)), within=START_SECONDS, what="all processes ready")
+
+    def replica_processes(self) -> list[int]:
+        """Every process that works in the folder of a replica, whoever started it."""
+        return [pid for pid, _ in processes() if str(self.here.replicas) in _command_line(pid)]
+
+    def upload(self, folder: Path) -> str:
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = self.api.post("/artifacts", content=pack(folder), headers=headers)
+        answer.raise_for_status()
+        return str(answer.json()["uri"])
+
+    def group(self, group: str, **quota: Any) -> None:
+        body = {"id": group, "name": group, "quota": quota or None}
+        self.api.post("/groups", json=body).raise_for_status()
+
+    def model(self, group: str, name: str, folder: Path = EXAMPLES / "whoami") -> None:
+        body = {"artifact": self.upload(folder)}
+        self.api.post(f"/models/{group}/{name}/versions", json=body).raise_for_status()
+
+    def client_token(self, deployment: str, name: str) -> str:
+        answer = self.api.post(f"/deployments/{deployment}/clients", json={"name": name})
+        answer.raise_for_status()
+        token = str(answer.json()["token"])
+        self.secrets.append(token)
+        return token
+
+    def wait_phase(self, deployment: str, phase: str, *, within: float = 60) -> dict[str, Any]:
+        def reached() -> dict[str, Any] | None:
+            answer = self.api.get(f"/deployments/{deployment}")
+            if answer.status_code >= 500:
+                return None
+            document: dict[str, Any] = answer.json()
+            status = document["status"]
+            settled = status["phase"] == phase and status["observed_generation"] == document["generation"]
+            return document if settled else None
+
+        return wait_until(reached, within=within, what=f"{deployment} {phase}")
+
+
+def wait_until(condition: Callable[[], Any], *, within: float, what: str) -> Any:
+    """Ask until the answer is true; errors of a part that is away count as no."""
+    deadline = time.monotonic() + within
+    last: object = None
+    while time.monotonic() < deadline:
+        try:
+            if found := condition():
+                return found
+            last = found
+        except httpx.HTTPError as error:
+            last = error
+        time.sleep(0.05)
+    raise AssertionError(f"not within {within} s: {what}; last: {last!r}")
+
+
+@contextmanager
+def running_platform(folder: Path, **environment: str) -> Iterator[RunningPlatform]:
+    """Start everything in `folder`, sign in, and stop everything in the end; nothing may be left."""
+    folder.chmod(0o711)
+    for parent in folder.parents[:2]:  # PostgreSQL's own user passes through pytest's private folders
+        parent.chmod(0o711)
+    here = Installation.open(folder / "home", port=free_port())
+    before = {key: os.environ.get(key) for key in environment}
+    os.environ.update(environment)
+    try:
+        asyncio.run(start_supervisor(here))
+        wait_until(lambda: asyncio.run(_all_ready(here)), within=START_SECONDS, what=_logs(here))
+        password = create_admin(here)
+        assert password
+        http = httpx.Client(base_url=here.url, timeout=30)
+        form = {"grant_type": "password", "username": "admin", "password": password}
+        answer = wait_until(lambda: _ok(http.post("/api/v1/auth/token", data=form)), within=10, what="sign in")
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        api = httpx.Client(base_url=f"{here.url}/api/v1", headers=headers, timeout=30)
+        with http, api:
+            secrets = [password, answer.json()["access_token"], answer.json()["refresh_token"]]
+            yield RunningPlatform(here=here, api=api, http=http, password=password, secrets=secrets)
+    finally:
+        asyncio.run(down(here, Console(quiet=True)))
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+    left = [pid for pid, _ in processes() if str(here.folder) in _command_line(pid)]
+    assert not left, f"processes left behind: {left}"
+
+
+async def _all_ready(here: Installation) -> bool:
+    ready: list[Awaitable[bool]] = [unit.ready() for unit in units(here)]
+    return all(await asyncio.gather(*ready))
+
+
+def _ok(answer: httpx.Response) -> httpx.Response | None:
+    return answer if answer.is_success else None
+
+
+def _logs(here: Installation) -> str:
+    return f"all processes ready; see {here.logs}"
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
