@@ -10,7 +10,7 @@ STARTING_PERIOD = 0.1
 RUNNING_PERIOD = 1.0
 PROBE_DEADLINE = 2.0
 FAILURES = 3
-"""So many probes in a row must fail before a Ready replica is Unready."""
+"""So many probes in a row must go unanswered before a Ready replica is Unready; an answer that says no is enough."""
 UNRESPONSIVE = 30.0
 """After so many seconds without any HTTP answer a running replica is killed and started again."""
 STABLE = 60.0
@@ -43,7 +43,7 @@ class Health:
         if status is not None and 200 <= status < 400:
             self._failures, self.verdict = 0, Verdict.READY
             return self.verdict
-        self._failures += 1
+        self._failures = FAILURES if status is not None else self._failures + 1
         if self.verdict is Verdict.STARTING:
             if now - self.began_at >= self.start_seconds:
                 self.verdict = Verdict.NEVER_ANSWERED

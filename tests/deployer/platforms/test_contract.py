@@ -1,0 +1,310 @@
+"""The contract of `Platform`, which every implementation passes as it is: see `conftest.world`."""
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from services.deployer.platforms import Cause, Model, Phase, ReplicaNotFound
+from tests.deployer.platforms.world import (
+    MIB,
+    Routes,
+    World,
+    ask,
+    drive,
+    eventually,
+    gone,
+    lines,
+    load,
+    present,
+    ready,
+    settled,
+    tell,
+    template,
+    workload,
+)
+
+
+async def test_replicas_come_up_and_answer(world: World) -> None:
+    wanted = workload(2)
+    replicas = await drive(world.platform, wanted)
+    assert len({await ask(replica) for replica in replicas}) == 2
+    assert [(r.version, r.restarts, r.failure) for r in replicas] == [(1, 0, None)] * 2
+    assert all(r.ready_since is not None and r.ready_since >= r.started_at for r in replicas)
+    assert len({r.id for r in replicas}) == 2
+
+
+async def test_what_a_replica_uses_is_measured(world: World) -> None:
+    wanted = workload()
+    await drive(world.platform, wanted)
+    (replica,) = await eventually(world.platform, wanted.uid, lambda rs: bool(rs[0].usage and rs[0].usage.cpu_seconds))
+    assert replica.usage is not None
+    assert 5 * MIB < replica.usage.memory < 200 * MIB
+
+
+async def test_applying_again_changes_nothing(world: World) -> None:
+    wanted = workload(2)
+    before = await drive(world.platform, wanted)
+    pids = [await ask(replica) for replica in before]
+    for _ in range(3):
+        await world.platform.apply(replace(wanted, keep=frozenset(r.id for r in before)))
+    after = await world.platform.observe(wanted.uid)
+    assert [await ask(replica) for replica in after] == pids
+    assert [(r.id, r.port, r.restarts) for r in after] == [(r.id, r.port, r.restarts) for r in before]
+
+
+async def test_several_applies_at_once_are_one(world: World) -> None:
+    wanted = workload(3)
+    await asyncio.gather(*(world.platform.apply(wanted) for _ in range(8)))
+    assert len(await world.platform.observe(wanted.uid)) == 3
+
+
+async def test_absent_is_success(world: World) -> None:
+    uid = uuid4()
+    await world.platform.delete(uid)
+    await world.platform.delete(uid, version=3)
+    assert await world.platform.observe(uid) == []
+    with pytest.raises(ReplicaNotFound):
+        await lines(world.platform.logs(uid, "nobody"))
+
+
+async def test_scaling_up_and_down_leaves_the_others_alone(world: World) -> None:
+    wanted = workload(1)
+    (first,) = await drive(world.platform, wanted)
+    pid = await ask(first)
+    assert len(ready(await drive(world.platform, replace(wanted, replicas=3)))) == 3
+    (left,) = present(await drive(world.platform, wanted))
+    assert (left.id, await ask(left)) == (first.id, pid)
+
+
+async def test_a_routed_replica_is_not_ended(world: World) -> None:
+    wanted = workload(2)
+    keep = frozenset(r.id for r in await drive(world.platform, wanted))
+    stopped = replace(wanted, replicas=0, keep=keep)
+    for _ in range(5):  # longer than any settling
+        await world.platform.apply(stopped)
+        await asyncio.sleep(0.1)
+    replicas = await world.platform.observe(wanted.uid)
+    assert [r.phase for r in replicas] == [Phase.DRAINING] * 2
+    for replica in replicas:
+        await ask(replica)
+    await drive(world.platform, replace(stopped, keep=frozenset()))
+
+
+async def test_a_rolling_update_fails_no_request(world: World) -> None:
+    wanted, routes = workload(2), Routes()
+    old = {r.id for r in await drive(world.platform, wanted, routes=routes)}
+    least = 2
+
+    def watched(replicas: list) -> bool:
+        nonlocal least
+        least = min(least, len(ready(replicas)))
+        return settled(changed)(replicas)
+
+    async with load(routes) as failed:
+        for nonce in "ab":
+            changed = replace(wanted, template=template(nonce=nonce))
+            replicas = await drive(world.platform, changed, watched, routes=routes)
+    assert failed == []
+    assert least == 2
+    assert not old & {r.id for r in present(replicas)}
+
+
+async def test_a_broken_template_takes_nothing_down_and_is_replaced(world: World) -> None:
+    wanted, routes = workload(2), Routes()
+    good = {r.id for r in await drive(world.platform, wanted, routes=routes)}
+    broken = replace(wanted, template=template(FAIL="65"))
+    async with load(routes) as failed:
+        replicas = await drive(
+            world.platform, broken, lambda rs: any(r.phase is Phase.FAILED for r in rs), routes=routes
+        )
+        assert good == {r.id for r in ready(replicas)}
+        await drive(world.platform, replace(wanted, template=template(nonce="repaired")), routes=routes)
+    assert failed == []
+
+
+async def test_a_crashed_replica_is_started_again(world: World) -> None:
+    wanted = workload()
+    (before,) = await drive(world.platform, wanted)
+    await tell(before, "/crash?7")
+    (after,) = await eventually(world.platform, wanted.uid, lambda rs: rs[0].restarts == 1 and bool(ready(rs)))
+    assert after.id == before.id
+    assert after.failure is None
+    assert await ask(after) != ""
+    previous = await lines(world.platform.logs(wanted.uid, after.id, previous=True))
+    assert previous == ["serving", "the end is near"]
+    assert await lines(world.platform.logs(wanted.uid, after.id)) == ["serving"]
+
+
+async def test_a_crash_loop_is_failed_with_cause_and_lines(world: World) -> None:
+    wanted = workload(template=template(FAIL="1"))
+    (replica,) = await drive(world.platform, wanted, lambda rs: rs[0].phase is Phase.FAILED)
+    assert replica.failure is not None
+    assert replica.failure.cause is Cause.CRASH
+    assert replica.failure.evidence.exit_code == 1
+    assert replica.failure.evidence.log[-1].endswith(" cannot load the model")
+    assert replica.failure.advice
+    replicas = await eventually(world.platform, wanted.uid, lambda rs: rs[0].restarts >= 2)
+    assert replicas[0].phase is Phase.FAILED, "also while it is tried again"
+
+
+@pytest.mark.parametrize(("code", "cause"), [("65", Cause.MODEL_LOAD), ("66", Cause.MODEL_DOWNLOAD)])
+async def test_the_model_servers_last_word_is_the_failure(world: World, code: str, cause: Cause) -> None:
+    word = json.dumps({"cause": str(cause), "message": "no class InferenceService", "advice": "write one"})
+    wanted = workload(template=template(FAIL=code, LAST_WORD=word))
+    (replica,) = await drive(world.platform, wanted, lambda rs: rs[0].failure is not None)
+    assert replica.failure is not None
+    assert replica.failure.cause is cause
+    assert replica.failure.message == "no class InferenceService"
+    assert replica.failure.advice == "write one"
+
+
+async def test_too_much_memory_is_a_verdict(world: World) -> None:
+    wanted = workload(template=template(memory=64 * MIB))
+    (replica,) = await drive(world.platform, wanted)
+    await tell(replica, "/eat?200")
+    (replica,) = await eventually(world.platform, wanted.uid, lambda rs: rs[0].failure is not None)
+    assert replica.failure is not None
+    assert replica.failure.cause is Cause.OUT_OF_MEMORY
+    assert replica.failure.evidence.exit_code == 137
+
+
+async def test_a_replica_that_never_answers_is_told_from_one_that_crashes(world: World) -> None:
+    wanted = workload(template=template(MUTE="1", start_seconds=0.5))
+    (replica,) = await drive(world.platform, wanted, lambda rs: rs[0].failure is not None)
+    assert replica.failure is not None
+    assert replica.failure.cause is Cause.PROBE
+
+
+async def test_a_sick_replica_is_unready_until_it_is_well(world: World) -> None:
+    wanted = workload()
+    (replica,) = await drive(world.platform, wanted)
+    await ask(replica, "/sick")
+    await eventually(world.platform, wanted.uid, lambda rs: rs[0].phase is Phase.UNREADY)
+    await ask(replica, "/well")
+    (after,) = await eventually(world.platform, wanted.uid, lambda rs: rs[0].phase is Phase.READY)
+    assert after.restarts == 0
+
+
+async def test_logs_by_tail_time_and_as_they_come(world: World) -> None:
+    wanted = workload()
+    (replica,) = await drive(world.platform, wanted)
+    for number in range(5):
+        await ask(replica, f"/say?{number}")
+    everything = await lines(world.platform.logs(wanted.uid, replica.id))
+    assert everything == ["serving", "0", "1", "2", "3", "4"]
+    assert await lines(world.platform.logs(wanted.uid, replica.id, tail=2)) == ["3", "4"]
+    assert await lines(world.platform.logs(wanted.uid, replica.id, since=datetime.now(UTC))) == []
+    followed = world.platform.logs(wanted.uid, replica.id, tail=1, follow=True)
+    moment, text = (await anext(followed)).split(" ", 1)
+    assert text == "4"
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()) < 30
+    await ask(replica, "/say?5")
+    assert (await anext(followed)).endswith(" 5")
+    await world.platform.delete(wanted.uid)
+    assert await lines(followed) == ["drained"]
+
+
+async def test_deleting_leaves_nothing(world: World) -> None:
+    wanted = workload(2)
+    replicas = await drive(world.platform, wanted)
+    await world.platform.delete(wanted.uid)
+    await world.platform.delete(wanted.uid)
+    await gone(world, wanted.uid)
+    assert await world.platform.observe(wanted.uid) == []
+    assert world.leftovers(wanted.uid) == []
+    for replica in replicas:
+        with pytest.raises(OSError):  # noqa: PT011 - refused, by whatever means
+            await ask(replica)
+
+
+async def test_deleting_one_version_leaves_the_other(world: World) -> None:
+    one = workload()
+    two = replace(one, version=2)
+    await drive(world.platform, one)
+    await drive(world.platform, two)
+    await world.platform.delete(one.uid, version=1)
+    (left,) = await eventually(world.platform, one.uid, lambda rs: len(rs) == 1)
+    assert (left.version, left.phase) == (2, Phase.READY)
+    await ask(left)
+
+
+async def test_a_deployment_can_come_back_while_it_is_deleted(world: World) -> None:
+    wanted = workload()
+    (old,) = await drive(world.platform, wanted)
+    await world.platform.delete(wanted.uid)
+    (new,) = present(await drive(world.platform, wanted))
+    assert new.id != old.id
+    await ask(new)
+
+
+async def test_a_restarted_deployer_finds_everything_as_it_was(world: World) -> None:
+    wanted = workload(2)
+    before = await drive(world.platform, wanted)
+    pids = [await ask(replica) for replica in before]
+    await world.again()
+    assert await world.platform.deployments() == {wanted.uid}
+    after = await world.platform.observe(wanted.uid)
+    assert [(r.id, r.phase, r.restarts) for r in after] == [(r.id, Phase.READY, 0) for r in before]
+    after = await drive(world.platform, wanted)
+    assert [await ask(replica) for replica in after] == pids
+
+
+async def test_a_replica_that_dies_unwatched_is_started_again(world: World) -> None:
+    wanted = workload()
+    (before,) = await drive(world.platform, wanted)
+    await world.again()
+    await tell(before, "/crash")
+    (after,) = await drive(world.platform, wanted, lambda rs: rs[0].restarts == 1 and bool(ready(rs)))
+    assert after.id == before.id
+
+
+async def test_watching_names_what_changes(world: World) -> None:
+    watch = world.platform.watch()
+    wanted = workload()
+    await world.platform.apply(wanted)
+    async with asyncio.timeout(15):
+        async for uid in watch:
+            assert uid == wanted.uid
+            if ready(await world.platform.observe(uid)):
+                break
+        await world.platform.delete(wanted.uid)
+        async for uid in watch:
+            if uid not in await world.platform.deployments():
+                break
+
+
+async def test_the_environment_of_a_replica(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOORAGE_SECRET_KEY", "the root of all secrets")
+    monkeypatch.setenv("MOORAGE_DATABASE_URL", "postgresql://moorage:password@localhost/moorage")
+    monkeypatch.setenv("PGPASSWORD", "password")
+    made = replace(
+        template("--port", "$(MOORAGE_PORT)", "$$(HOME)", "$(NOBODY)", THREADS="1", MOORAGE_PORT="1"),
+        model=Model("fraud", 3),
+        image="registry/image:1",
+        stage="test",
+    )
+    wanted = workload(template=made)
+    (replica,) = await drive(world.platform, wanted)
+    env = json.loads(await ask(replica, "/env"))
+    assert {name: value for name, value in env.items() if name.startswith("KUBEFLOW_")} == {
+        "KUBEFLOW_ENV": "test",
+        "KUBEFLOW_MODEL_NAME": "fraud",
+        "KUBEFLOW_MODEL_VERSION": "3",
+        "KUBEFLOW_MODEL_IMAGES": "registry/image:1",
+        "KUBEFLOW_AREA": env["MOORAGE_AREA"],
+    }
+    assert (env["K8S_POD_NAME"], env["K8S_POD_NAMESPACE"]) == (replica.id, "risk")
+    assert {"K8S_NODE_NAME", "K8S_POD_IP", "K8S_HOST_IP"} <= set(env)
+    for name, value in env.items():
+        if name.startswith(("KUBEFLOW_", "K8S_")):
+            assert env["MOORAGE_" + name.split("_", 1)[1]] == value
+    assert (env["THREADS"], env["OMP_NUM_THREADS"]) == ("1", "1")
+    assert not {"MOORAGE_SECRET_KEY", "MOORAGE_DATABASE_URL", "PGPASSWORD"} & set(env)
+    assert "secrets" not in json.dumps(env)
+    said = await lines(world.platform.logs(wanted.uid, replica.id))
+    assert said == [f"serving --port {env['MOORAGE_PORT']} $(HOME) $(NOBODY)"]
+    assert env["MOORAGE_PORT"] != "1"
