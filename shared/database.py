@@ -1,14 +1,19 @@
-"""The connection to PostgreSQL: engine, sessions, and hints (LISTEN).
+"""The connection to PostgreSQL: engine, sessions, hints (LISTEN), and which errors mean that it is away.
 
 A hint says that something may have changed; it may be lost, doubled or late, so whoever listens also scans.
 """
 
 import asyncio
 import contextlib
+import errno
+import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import asyncpg
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from shared.telemetry import get_logger
@@ -20,30 +25,50 @@ Sessions = async_sessionmaker[AsyncSession]
 HINTS = "moorage"
 """The NOTIFY channel; its payload is `<event type> <subject>`."""
 
+_PROBE_SECONDS = 30.0
+
 
 def create_engine(url: str, *, application: str, connections: int) -> AsyncEngine:
-    """An engine whose statements and lock waits are bounded, and which checks a connection before it lends it."""
-    return create_async_engine(
+    """An engine whose statements and lock waits are bounded, and which lends no connection that has been closed."""
+    engine = create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
         pool_size=connections,
         max_overflow=0,
         pool_timeout=10,
-        pool_pre_ping=True,
+        pool_use_lifo=True,  # the last one used has our statements prepared
+        hide_parameters=True,  # an error with its parameters ends in a log, and parameters may be secret
         connect_args={
             "timeout": 5,
+            "command_timeout": 20,  # for a server that is cut off; one that answers ends a statement sooner
             "server_settings": {
                 "application_name": application,
                 "statement_timeout": "15000",
                 "lock_timeout": "10000",
                 "idle_in_transaction_session_timeout": "60000",
+                # The server drops a client that is cut off, and with it its locks.
+                "tcp_keepalives_idle": "15",
+                "tcp_keepalives_interval": "5",
+                "tcp_keepalives_count": "3",
                 "jit": "off",  # our statements are short; compiling them costs more than it saves
             },
         },
     )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _refuse_closed(connection: Any, *_: object) -> None:
+    """Have the pool connect anew instead of lending what the server has closed.
+
+    The driver knows of that without asking, so this costs nothing; `pool_pre_ping` would cost three round trips.
+    """
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError("the server has closed this connection")
 
 
 def create_sessions(engine: AsyncEngine) -> Sessions:
-    return async_sessionmaker(engine, expire_on_commit=False)
+    """Sessions that, once closed, refuse to be used again: a stream that outlives its request must not hold one."""
+    return async_sessionmaker(engine, expire_on_commit=False, close_resets_only=False)
 
 
 class Hints:
@@ -56,7 +81,6 @@ class Hints:
         self._url = url
         self._listeners: set[Callable[[str, str], None]] = set()
         self._task: asyncio.Task[None] | None = None
-        self.connected = asyncio.Event()
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="hints")
@@ -84,46 +108,65 @@ class Hints:
     def _dispatch(self, payload: str) -> None:
         kind, _, subject = payload.partition(" ")
         for listener in tuple(self._listeners):
-            listener(kind, subject)
+            try:
+                listener(kind, subject)
+            except Exception:
+                log.exception("hints.listener_failed", kind=kind, subject=subject)
 
     async def _run(self) -> None:
         while True:
             try:
-                connection = await asyncpg.connect(self._url, timeout=5)
-            except (OSError, asyncpg.PostgresError, TimeoutError) as error:
-                log.warning("hints.unreachable", error=str(error))
-                await asyncio.sleep(0.5)
-                continue
+                await self._listen()
+            except Exception as error:
+                log.warning("hints.lost", error=repr(error))
+            await asyncio.sleep(0.5)
+
+    async def _listen(self) -> None:
+        """Until the connection is lost."""
+        settings = {"application_name": "moorage-hints"}
+        connection = await asyncpg.connect(self._url, timeout=5, server_settings=settings)
+        try:
             lost = asyncio.Event()
-            connection.add_termination_listener(lambda *_, lost=lost: lost.set())
-            try:
-                await connection.add_listener(HINTS, lambda *args: self._dispatch(str(args[3])))
-                self.connected.set()
-                self._dispatch("")
-                await lost.wait()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("hints.lost", error=str(error))
-            finally:
-                self.connected.clear()
-                with contextlib.suppress(Exception):
-                    await connection.close(timeout=1)
+            connection.add_termination_listener(lambda _: lost.set())
+            await connection.add_listener(HINTS, lambda *args: self._dispatch(str(args[3])))
+            self._dispatch("")
+            while not lost.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_PROBE_SECONDS):
+                        await lost.wait()
+                    return
+                # Nobody tells us when the network swallowed the connection, and nothing else is sent on it.
+                await connection.execute("SELECT 1", timeout=5)
+        finally:
+            with contextlib.suppress(Exception):
+                await connection.close(timeout=1)
 
 
 def is_disconnect(error: BaseException) -> bool:
-    """Whether `error` says that PostgreSQL is away, restarting or closed our connection, so that a retry may help."""
+    """Whether `error` says that PostgreSQL is away, restarting, full or has closed our connection: a retry may help."""
     seen: Any = error
     while seen is not None:
-        if isinstance(
-            seen,
-            asyncpg.PostgresConnectionError
-            | asyncpg.CannotConnectNowError
-            | asyncpg.AdminShutdownError
-            | asyncpg.CrashShutdownError
-            | asyncpg.TooManyConnectionsError
-            | asyncpg.InterfaceError
-            | ConnectionError
-            | TimeoutError,
-        ):
+        if isinstance(seen, _GONE):
+            return True
+        # asyncpg says the same by this one, and also what is our own mistake (a value of the wrong type, say).
+        if isinstance(seen, asyncpg.InterfaceError) and "closed" in str(seen):
+            return True
+        if isinstance(seen, OSError) and seen.errno in _UNREACHABLE:
             return True
         seen = getattr(seen, "orig", None) or seen.__cause__
     return False
+
+
+_GONE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    ConnectionError,
+    socket.gaierror,
+    TimeoutError,
+    PoolTimeoutError,
+)
+_UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})

@@ -35,6 +35,8 @@ class Core:
         url = str(settings.database_url)
         self.engine = create_engine(url, application=f"moorage-{service}", connections=settings.database_connections)
         self.sessions = create_sessions(self.engine)
+        # For requests that only read: no BEGIN, no ROLLBACK, nothing held open between two statements.
+        self.reading = create_sessions(self.engine.execution_options(isolation_level="AUTOCOMMIT"))
         self.hints = Hints(url)
         self.bus: Bus = PostgresBus(self.engine, self.hints)
         self.vault = Vault(settings.root_key)
@@ -74,9 +76,13 @@ class Core:
             try:
                 await work()
                 return
+            except asyncio.CancelledError:
+                if (task := asyncio.current_task()) and task.cancelling():
+                    raise
+                log.warning("background.cancelled", task=name)  # not we, but something that it waited for
             except Exception:
                 log.exception("background.failed", task=name)
-                await asyncio.sleep(1)
+            await asyncio.sleep(1)
 
     async def _public_keys(self) -> Mapping[str, dict[str, Any]]:
         async with self.sessions() as session:
@@ -103,6 +109,8 @@ def run(service: str, create: Callable[[], tuple[ServiceSettings, FastAPI]]) -> 
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
+        # Longer than Envoy keeps an idle connection to us: else it may send a request while we close, and that fails.
+        timeout_keep_alive=75,
         loop="uvloop",
         http="httptools",
     )

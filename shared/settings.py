@@ -7,14 +7,16 @@ wrong setting ends the process with a clear message instead of failing later.
 from base64 import b64decode
 from typing import Annotated, Literal
 
-from pydantic import Field, PostgresDsn, SecretStr, field_validator
+from pydantic import Field, PostgresDsn, SecretStr, UrlConstraints, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MOORAGE_", extra="ignore", frozen=True)
 
-    database_url: PostgresDsn = Field(description="postgresql://user:password@host:port/name")
+    database_url: Annotated[PostgresDsn, UrlConstraints(allowed_schemes=["postgresql"])] = Field(
+        description="postgresql://user:password@host:port/name"
+    )
     secret_key: SecretStr = Field(description="32 random bytes in base64: the root of every key that we derive")
     host: str = Field(default="127.0.0.1", description="address that the service listens on")
     port: Annotated[int, Field(ge=0, le=65535, description="port that the service listens on; 0 takes a free one")] = 0

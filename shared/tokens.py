@@ -1,10 +1,13 @@
 """Access tokens: ES256 JWTs. The only importer of python-jose.
 
 The algorithm is pinned on both sides, so neither `none` nor HMAC with a public key passes. A verifier knows the public
-keys from the database (the gateway writes them) and reads them again when it meets an unknown key id, at most once a
-second, so that made-up ids cost no queries.
+keys from the database (the gateway writes them). It reads them again when it meets an unknown key id, though never
+more than ten times a second, so that made-up ids cost little, and once a minute, so that a key that was withdrawn is
+refused.
 """
 
+import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -21,8 +24,12 @@ from shared.errors import InvalidToken
 ALGORITHM = "ES256"
 ISSUER = "moorage"
 AUDIENCE = "moorage"
-_LONGEST = 4096  # characters: ours have about 400
-_REMEMBERED = 4096  # verified tokens kept in memory; verifying one costs about 0.1 ms of CPU
+_LONGEST = 2048  # characters: ours have about 400
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")  # the library lets more pass
+_REMEMBERED = 4096  # verified tokens kept in memory; verifying one costs about 0.2 ms of CPU
+_REQUIRED = ("require_aud", "require_iss", "require_sub", "require_iat", "require_exp")
+_READ_AFTER = 0.1
+_KNOWN_FOR = 60.0
 _LEEWAY = 5  # seconds that the clocks of two machines may differ
 
 LoadKeys = Callable[[], Awaitable[Mapping[str, dict[str, Any]]]]
@@ -64,12 +71,16 @@ class Verifier:
 
     def __init__(self, load_keys: LoadKeys) -> None:
         self._load_keys = load_keys
+        self._published: Mapping[str, dict[str, Any]] = {}
         self._keys: dict[str, Key] = {}
         self._loaded_at = float("-inf")
+        self._loading = asyncio.Lock()
         self._remembered: dict[str, dict[str, Any]] = {}
 
     async def verify(self, token: str) -> dict[str, Any]:
         """The token's claims. Raises InvalidToken with what to do."""
+        if time.monotonic() - self._loaded_at > _KNOWN_FOR:
+            await self._load()
         claims = self._remembered.get(token)
         if claims is None:
             claims = await self._check(token)
@@ -82,31 +93,54 @@ class Verifier:
         return claims
 
     async def _check(self, token: str) -> dict[str, Any]:
-        if len(token) > _LONGEST:
-            raise InvalidToken("The access token is too long to be one of ours.")
+        if len(token) > _LONGEST or not _COMPACT.fullmatch(token):
+            raise InvalidToken("The access token is not one of ours; sign in.")
         try:
-            header = jwt.get_unverified_header(token)
-            key = await self._key(header.get("kid"))
+            kid = jwt.get_unverified_header(token).get("kid")
+        except JOSEError as error:
+            raise _not_valid() from error
+        key = await self._key(kid)
+        try:
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
                 algorithms=[ALGORITHM],
                 audience=AUDIENCE,
                 issuer=ISSUER,
-                options={"leeway": _LEEWAY, "require_exp": True, "require_sub": True, "require_iat": True},
+                options={
+                    "leeway": _LEEWAY,
+                    **{f"require_{name}": True for name in ("aud", "iss", "sub", "iat", "exp")},
+                },
             )
         except (JOSEError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             # Whatever a forged token provokes inside the library, the caller is simply not known.
-            raise InvalidToken("The access token is not valid; sign in again.") from error
+            raise _not_valid() from error
         return claims
 
     async def _key(self, kid: object) -> Key:
         if not isinstance(kid, str):
             raise InvalidToken("The access token names no key.")
-        if kid not in self._keys and time.monotonic() - self._loaded_at > 1:
-            published = await self._load_keys()
-            self._loaded_at = time.monotonic()
-            self._keys = {known: jwk.construct(public, ALGORITHM) for known, public in published.items()}
+        if kid not in self._keys:
+            await self._load()
         if kid not in self._keys:
             raise InvalidToken("The access token was signed with a key that is not ours; sign in again.")
         return self._keys[kid]
+
+    async def _load(self) -> None:
+        """Know all keys that were published when this was called; callers at the same time share one reading."""
+        called_at = time.monotonic()
+        async with self._loading:
+            if self._loaded_at >= called_at:
+                return
+            await asyncio.sleep(max(0.0, self._loaded_at + _READ_AFTER - time.monotonic()))
+            reading_at = time.monotonic()
+            published = await self._load_keys()
+            if published != self._published:
+                self._keys = {kid: jwk.construct(public, ALGORITHM) for kid, public in published.items()}
+                self._published = published
+                self._remembered.clear()
+            self._loaded_at = reading_at
+
+
+def _not_valid() -> InvalidToken:
+    return InvalidToken("The access token is not valid; sign in again.")

@@ -2,25 +2,41 @@
 
 A topic is a table of messages in a fixed number of partitions by key. A consumer leases a partition that has news,
 handles a batch, and moves the cursor under the lease's fence, so two members never work on one key at once. NOTIFY only
-wakes; a poll finds what a lost one left. Messages are kept for `retention`.
+wakes; a poll finds what a lost one left. Messages are kept for `retention`, whether or not they were consumed.
 """
 
 import asyncio
 import contextlib
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import aliased
 
 from shared.bus import BusUnavailable, Handler, Message
+from shared.bus.delivery import deliver
 from shared.database import HINTS, Hints, is_disconnect
-from shared.events import CloudEvent
 from shared.schema import BusCursor, BusMessage, DeadLetter
 from shared.telemetry import get_logger
 
@@ -29,17 +45,62 @@ log = get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_ARRIVED = "bus"
+ARRIVED = "bus"
+"""The kind of hint that says: messages on this topic."""
+
+PARTITIONS = 8
+"""Never change it: a key would move to another partition while messages of it still wait in the old one."""
+
+_LOCK = 0x627573  # "bus": one publisher at a time, so that offsets have no gaps and none is committed late
+
+# The lock is taken by a statement of its own before this one, which must see what its last holder committed.
+_PUBLISH = text(
+    """
+    WITH given AS (
+        SELECT DISTINCT ON (topic, event_id) *
+        FROM ROWS FROM (
+            jsonb_to_recordset(:messages)
+            AS (topic text, key text, partition smallint, event_id text, event jsonb)
+        ) WITH ORDINALITY AS message (topic, key, partition, event_id, event, position)
+        ORDER BY topic, event_id, position
+    ), fresh AS (
+        SELECT *, row_number() OVER (PARTITION BY topic ORDER BY position)
+            + coalesce((SELECT max(b."offset") FROM bus_messages b WHERE b.topic = given.topic), 0) AS "offset"
+        FROM given
+        WHERE NOT EXISTS (SELECT FROM bus_messages b WHERE b.topic = given.topic AND b.event_id = given.event_id)
+    ), stored AS (
+        INSERT INTO bus_messages (topic, "offset", partition, key, event_id, event)
+        SELECT topic, "offset", partition, key, event_id, event FROM fresh
+        RETURNING topic
+    )
+    SELECT pg_notify(:channel, :kind || ' ' || topic) FROM (SELECT DISTINCT topic FROM stored) AS topics
+    """
+).bindparams(bindparam("messages", type_=JSONB))
 
 
-@dataclass(frozen=True)
+class _LeaseLost(Exception):
+    """Another member has the partition now."""
+
+
+@dataclass
 class _Claim:
     """A partition that this member may work on until the lease ends."""
 
+    consumer: str
     topic: str
     partition: int
     offset: int
     fence: int
+    held_since: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_held(self) -> ColumnElement[bool]:
+        return and_(
+            BusCursor.consumer == self.consumer,
+            BusCursor.topic == self.topic,
+            BusCursor.partition == self.partition,
+            BusCursor.fence == self.fence,
+        )
 
 
 class PostgresBus:
@@ -50,7 +111,6 @@ class PostgresBus:
         engine: AsyncEngine,
         hints: Hints,
         *,
-        partitions: int = 8,
         lease: timedelta = timedelta(seconds=15),
         poll: float = 1.0,
         batch: int = 100,
@@ -58,8 +118,8 @@ class PostgresBus:
         retention: timedelta = timedelta(days=7),
     ) -> None:
         self._engine = engine
+        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._hints = hints
-        self._partitions = partitions
         self._lease = lease
         self._poll = poll
         self._batch = batch
@@ -67,44 +127,20 @@ class PostgresBus:
         self._retention = retention
 
     async def publish(self, messages: Sequence[Message]) -> None:
+        given = [
+            {
+                "topic": message.topic,
+                "key": message.key,
+                "partition": zlib.crc32(message.key.encode()) % PARTITIONS,
+                "event_id": message.event.id,
+                "event": message.event.model_dump(mode="json", exclude_none=True),
+            }
+            for message in messages
+        ]
         try:
             async with self._engine.begin() as connection:
-                for topic in sorted({message.topic for message in messages}):
-                    # One publisher at a time gives a topic its offsets: no gaps, and none committed late.
-                    await connection.execute(select(func.pg_advisory_xact_lock(_topic_lock(topic))))
-                    last = (
-                        await connection.execute(
-                            select(func.coalesce(func.max(BusMessage.offset), 0)).where(BusMessage.topic == topic)
-                        )
-                    ).scalar_one()
-                    of_topic = [message for message in messages if message.topic == topic]
-                    known = set(
-                        (
-                            await connection.execute(
-                                select(BusMessage.event_id).where(
-                                    BusMessage.topic == topic,
-                                    BusMessage.event_id.in_([message.event.id for message in of_topic]),
-                                )
-                            )
-                        ).scalars()
-                    )
-                    fresh = {m.event.id: m for m in of_topic if m.event.id not in known}
-                    if fresh:
-                        await connection.execute(
-                            insert(BusMessage),
-                            [
-                                {
-                                    "topic": topic,
-                                    "offset": last + position,
-                                    "partition": self._partition(message.key),
-                                    "key": message.key,
-                                    "event_id": message.event.id,
-                                    "event": message.event.model_dump(mode="json"),
-                                }
-                                for position, message in enumerate(fresh.values(), start=1)
-                            ],
-                        )
-                    await connection.execute(select(func.pg_notify(HINTS, f"{_ARRIVED} {topic}")))
+                await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+                await connection.execute(_PUBLISH, {"messages": given, "channel": HINTS, "kind": ARRIVED})
         except Exception as error:
             if is_disconnect(error):
                 raise BusUnavailable(str(error)) from error
@@ -113,149 +149,136 @@ class PostgresBus:
     async def consume(self, *, consumer: str, topics: Sequence[str], handler: Handler) -> None:
         arrived = asyncio.Event()
         end = self._hints.listen(
-            lambda kind, topic: arrived.set() if not kind or (kind == _ARRIVED and topic in topics) else None
+            lambda kind, topic: arrived.set() if not kind or (kind == ARRIVED and topic in topics) else None
         )
         try:
-            await self._retrying(self._join, consumer, topics)
+            await self._patiently(self._join, consumer, topics)
             while True:
                 arrived.clear()
-                while claim := await self._retrying(self._claim, consumer, topics):
-                    await self._work(consumer, claim, handler)
+                while claim := await self._patiently(self._claim, consumer, topics):
+                    await self._work(claim, handler)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(arrived.wait(), self._poll)
+                    async with asyncio.timeout(self._poll):
+                        await arrived.wait()
         finally:
             end()
 
     async def lag(self, consumer: str) -> int:
         """Messages that `consumer` has still to handle."""
-        async with self._engine.connect() as connection:
+        async with self._single.connect() as connection:
             waiting = select(func.count()).select_from(BusMessage).join(BusCursor, _news())
             return int((await connection.execute(waiting.where(BusCursor.consumer == consumer))).scalar_one())
 
-    async def prune(self) -> int:
-        """Remove messages older than the retention, but the last of each topic, which holds the offset."""
+    def expired(self) -> Delete:
+        """The messages older than the retention, but the last of each topic, which holds the offset."""
         newer = aliased(BusMessage)
         superseded = exists().where(newer.topic == BusMessage.topic, newer.offset > BusMessage.offset)
-        statement = delete(BusMessage).where(BusMessage.at < func.now() - self._retention, superseded)
-        async with self._engine.begin() as connection:
-            return (await connection.execute(statement)).rowcount
+        return delete(BusMessage).where(BusMessage.at < func.now() - self._retention, superseded)
 
     async def _join(self, consumer: str, topics: Sequence[str]) -> None:
         rows = [
             {"consumer": consumer, "topic": topic, "partition": partition}
             for topic in topics
-            for partition in range(self._partitions)
+            for partition in range(PARTITIONS)
         ]
-        async with self._engine.begin() as connection:
+        async with self._single.connect() as connection:
             await connection.execute(upsert(BusCursor).values(rows).on_conflict_do_nothing())
 
     async def _claim(self, consumer: str, topics: Sequence[str]) -> _Claim | None:
-        """Lease a partition that has news and that nobody works on."""
-        async with self._engine.begin() as connection:
-            row = (
-                await connection.execute(
-                    select(BusCursor.topic, BusCursor.partition, BusCursor.offset, BusCursor.fence)
-                    .where(
-                        BusCursor.consumer == consumer,
-                        BusCursor.topic.in_(topics),
-                        or_(BusCursor.leased_until.is_(None), BusCursor.leased_until < func.now()),
-                        exists().where(_news()),
-                    )
-                    .limit(1)
-                    .with_for_update(skip_locked=True)
-                )
-            ).first()
-            if row is None:
-                return None
-            claim = _Claim(topic=row.topic, partition=row.partition, offset=row.offset, fence=row.fence + 1)
-            await connection.execute(
-                update(BusCursor)
-                .where(_cursor(consumer, claim))
-                .values(fence=claim.fence, leased_until=func.now() + self._lease)
+        """Lease a partition that has news and that nobody works on; the one that was left alone longest."""
+        picked = (
+            select(BusCursor.topic, BusCursor.partition)
+            .where(
+                BusCursor.consumer == consumer,
+                BusCursor.topic.in_(topics),
+                or_(BusCursor.leased_until.is_(None), BusCursor.leased_until <= func.now()),
+                exists().where(_news()),
             )
-            return claim
+            .order_by(BusCursor.leased_until.asc().nulls_first())
+            .limit(1)
+            .with_for_update(skip_locked=True)
+            .cte("picked")
+        )
+        statement = (
+            update(BusCursor)
+            .where(
+                BusCursor.consumer == consumer,
+                BusCursor.topic == picked.c.topic,
+                BusCursor.partition == picked.c.partition,
+            )
+            .values(fence=BusCursor.fence + 1, leased_until=func.now() + self._lease)
+            .returning(BusCursor.topic, BusCursor.partition, BusCursor.offset, BusCursor.fence)
+        )
+        started = time.monotonic()
+        async with self._single.connect() as connection:
+            row = (await connection.execute(statement)).first()
+        return _Claim(consumer, *row, held_since=started) if row else None
 
-    async def _work(self, consumer: str, claim: _Claim, handler: Handler) -> None:
-        messages = await self._retrying(self._read, claim)
+    async def _work(self, claim: _Claim, handler: Handler) -> None:
         offset = claim.offset
         try:
-            for position, message in messages:
-                if not await self._handle(consumer, claim, message, handler):
-                    return  # the lease is another's now
-                offset = position
-        finally:
-            await asyncio.shield(self._retrying(self._commit, consumer, claim, offset))
-
-    async def _read(self, claim: _Claim) -> list[tuple[int, Message]]:
-        async with self._engine.connect() as connection:
-            rows = await connection.execute(
-                select(BusMessage.offset, BusMessage.key, BusMessage.event)
-                .where(
-                    BusMessage.topic == claim.topic,
-                    BusMessage.partition == claim.partition,
-                    BusMessage.offset > claim.offset,
+            for message in await self._patiently(self._read, claim):
+                cause = await deliver(
+                    message.event,
+                    handler,
+                    consumer=claim.consumer,
+                    attempts=self._attempts,
+                    limit=self._lease.total_seconds() / 2,
+                    hold=lambda: self._patiently(self._extend, claim),
                 )
-                .order_by(BusMessage.offset)
-                .limit(self._batch)
+                if cause is not None:
+                    await self._patiently(self._bury, claim, message, cause)
+                offset = message.offset
+        except _LeaseLost:
+            return
+        except BaseException:
+            # Once, and not for long, since we may be stopping: else the lease runs out and the rest comes again.
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(1):
+                    await self._release(claim, offset)
+            raise
+        await self._patiently(self._release, claim, offset)
+
+    async def _read(self, claim: _Claim) -> Sequence[Row[Any]]:
+        statement = (
+            select(BusMessage.offset, BusMessage.key, BusMessage.event)
+            .where(
+                BusMessage.topic == claim.topic,
+                BusMessage.partition == claim.partition,
+                BusMessage.offset > claim.offset,
             )
-            return [
-                (row.offset, Message(topic=claim.topic, key=row.key, event=CloudEvent.model_validate(row.event)))
-                for row in rows
-            ]
+            .order_by(BusMessage.offset)
+            .limit(self._batch)
+        )
+        async with self._single.connect() as connection:
+            return (await connection.execute(statement)).all()
 
-    async def _handle(self, consumer: str, claim: _Claim, message: Message, handler: Handler) -> bool:
-        """Handle one message, with retries and at last the dead letters; False once the lease was lost."""
-        for attempt in range(1, self._attempts + 1):
-            if not await self._retrying(self._extend, consumer, claim):
-                return False
-            try:
-                async with asyncio.timeout(self._lease.total_seconds() / 2):
-                    await handler(message.event)
-                return True
-            except Exception as error:
-                log.warning(
-                    "bus.handler_failed",
-                    consumer=consumer,
-                    event_id=message.event.id,
-                    attempt=attempt,
-                    error=repr(error),
-                )
-                cause = repr(error)
-            await asyncio.sleep(min(0.05 * 2**attempt, 2.0))
-        await self._retrying(self._bury, consumer, message, cause)
-        return True
+    async def _extend(self, claim: _Claim) -> None:
+        """See to it that the lease outlasts one attempt. Raises _LeaseLost."""
+        now = time.monotonic()
+        if now - claim.held_since < self._lease.total_seconds() / 3:
+            return
+        statement = update(BusCursor).where(claim.is_held).values(leased_until=func.now() + self._lease)
+        async with self._single.connect() as connection:
+            if (await connection.execute(statement)).rowcount == 0:
+                raise _LeaseLost
+        claim.held_since = now
 
-    async def _extend(self, consumer: str, claim: _Claim) -> bool:
+    async def _release(self, claim: _Claim, offset: int) -> None:
+        statement = update(BusCursor).where(claim.is_held).values(offset=offset, leased_until=func.now())
+        async with self._single.connect() as connection:
+            await connection.execute(statement)
+
+    async def _bury(self, claim: _Claim, message: Row[Any], cause: str) -> None:
+        log.error("bus.dead_letter", consumer=claim.consumer, event_id=message.event.get("id"), cause=cause)
+        letter = {"consumer": claim.consumer, "topic": claim.topic, "key": message.key, "event": message.event}
         async with self._engine.begin() as connection:
-            result = await connection.execute(
-                update(BusCursor)
-                .where(_cursor(consumer, claim), BusCursor.fence == claim.fence)
-                .values(leased_until=func.now() + self._lease)
-            )
-            return result.rowcount == 1
+            moved = update(BusCursor).where(claim.is_held).values(offset=message.offset)
+            if (await connection.execute(moved)).rowcount == 0:
+                raise _LeaseLost
+            await connection.execute(insert(DeadLetter).values(**letter, cause=cause))
 
-    async def _commit(self, consumer: str, claim: _Claim, offset: int) -> None:
-        async with self._engine.begin() as connection:
-            await connection.execute(
-                update(BusCursor)
-                .where(_cursor(consumer, claim), BusCursor.fence == claim.fence)
-                .values(offset=offset, leased_until=None)
-            )
-
-    async def _bury(self, consumer: str, message: Message, cause: str) -> None:
-        log.error("bus.dead_letter", consumer=consumer, event_id=message.event.id, cause=cause)
-        async with self._engine.begin() as connection:
-            await connection.execute(
-                insert(DeadLetter).values(
-                    consumer=consumer,
-                    topic=message.topic,
-                    key=message.key,
-                    event=message.event.model_dump(mode="json"),
-                    cause=cause,
-                )
-            )
-
-    async def _retrying(self, step: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _patiently(self, step: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one database step; wait out an outage of PostgreSQL."""
         while True:
             try:
@@ -263,19 +286,8 @@ class PostgresBus:
             except Exception as error:
                 if not is_disconnect(error):
                     raise
-                log.warning("bus.database_away", error=str(error))
+                log.warning("bus.database_away", error=repr(error))
                 await asyncio.sleep(0.5)
-
-    def _partition(self, key: str) -> int:
-        return zlib.crc32(key.encode()) % self._partitions
-
-
-def _topic_lock(topic: str) -> int:
-    return zlib.crc32(f"bus/{topic}".encode())
-
-
-def _cursor(consumer: str, claim: _Claim) -> ColumnElement[bool]:
-    return and_(BusCursor.consumer == consumer, BusCursor.topic == claim.topic, BusCursor.partition == claim.partition)
 
 
 def _news() -> ColumnElement[bool]:

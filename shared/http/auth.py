@@ -11,7 +11,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from structlog.contextvars import bind_contextvars
 
 from shared.errors import InvalidToken, NotFound, PermissionDenied
@@ -65,6 +65,13 @@ class Caller:
         return None if self.admin else frozenset(self.permissions)
 
 
+# Made once: this runs with every request.
+_RIGHTS = (
+    select(User.admin, User.disabled, Member.group_id, Member.permission)
+    .outerjoin(Member, Member.user_id == User.id)
+    .where(User.id == bindparam("user"))
+)
+
 _bearer = HTTPBearer(auto_error=False, description="access token from POST /api/v1/auth/token")
 
 
@@ -77,13 +84,7 @@ async def authenticate(request: Request) -> Caller:
     if scheme.lower() != "bearer" or not token.strip():
         raise InvalidToken("Send an access token as `Authorization: Bearer …`; POST /api/v1/auth/token gives one.")
     user = (await request.app.state.core.verifier.verify(token.strip()))["sub"]
-    rows = (
-        await request.state.unit.session.execute(
-            select(User.admin, User.disabled, Member.group_id, Member.permission)
-            .outerjoin(Member, Member.user_id == User.id)
-            .where(User.id == user)
-        )
-    ).all()
+    rows = (await request.state.unit.session.execute(_RIGHTS, {"user": user})).all()
     if not rows or rows[0].disabled:
         raise InvalidToken("The user of this access token is not there any more, or disabled.")
     permissions = {row.group_id: Permission.parse(row.permission) for row in rows if row.group_id}

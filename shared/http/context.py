@@ -1,4 +1,7 @@
-"""Around every request: its id, a log line, Prometheus metrics, and a problem document for what nobody foresaw."""
+"""Around every request: its id, a log line, Prometheus metrics, and a problem document for what nobody foresaw.
+
+A request that ended before its answer began has the status 0.
+"""
 
 import re
 import time
@@ -17,6 +20,8 @@ REQUESTS = Counter(
     "moorage_http_requests_total", "Requests by route and status", ["service", "method", "route", "code"]
 )
 SECONDS = Histogram("moorage_http_request_seconds", "Time until the answer began", ["service", "method", "route"])
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _OURS = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -53,10 +58,11 @@ class RequestContext:
                 await internal()(scope, receive, stamped)
         finally:
             seconds = time.perf_counter() - started
-            # The route's pattern, never the path: a label for each id would grow without bound.
+            # The route's pattern, never the path, and no made-up method: labels must not grow without bound.
             route = getattr(scope.get("route"), "path", "none")
-            REQUESTS.labels(self._service, scope["method"], route, status).inc()
-            SECONDS.labels(self._service, scope["method"], route).observe(seconds)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            REQUESTS.labels(self._service, method, route, status).inc()
+            SECONDS.labels(self._service, method, route).observe(seconds)
             if route not in ("/healthz", "/readyz", "/metrics"):
                 log.info(
                     "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 2)

@@ -1,5 +1,8 @@
 """Errors as RFC 9457 problem documents. The only place that knows which error is which HTTP status."""
 
+import json
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -7,18 +10,19 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from structlog.contextvars import get_contextvars
 
 from shared import errors
 from shared.database import is_disconnect
-from shared.telemetry import get_logger
-
-log = get_logger(__name__)
+from shared.http.refusals import translate
 
 MEDIA_TYPE = "application/problem+json"
 
 _STATUS: dict[type[errors.MoorageError], int] = {
+    errors.BadRequest: 400,
     errors.ValidationFailed: 422,
     errors.InvalidToken: 401,
     errors.PermissionDenied: 403,
@@ -39,6 +43,24 @@ _OF_STATUS = {  # what the framework itself answers
     413: ("too_large", "The body is too large"),
     415: ("unsupported_media_type", "The media type is not supported"),
 }
+
+_MOST_FIELD_ERRORS = 50  # a body of a hundred thousand unknown fields is answered like one of fifty
+
+
+class ProblemResponse(JSONResponse):
+    """Renders whatever facts an error carries; a rendering that fails would hide the error."""
+
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        # A lone surrogate came in as JSON and cannot go out as UTF-8.
+        return json.dumps(content, ensure_ascii=False, default=_plain).encode("utf-8", "replace")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 class FieldError(BaseModel):
@@ -66,7 +88,7 @@ def problem(
     *,
     facts: dict[str, Any] | None = None,
     headers: dict[str, str] | None = None,
-) -> JSONResponse:
+) -> ProblemResponse:
     """`facts` never replace a standard member."""
     content = {
         **(facts or {}),
@@ -77,10 +99,10 @@ def problem(
         "code": code,
         "request_id": get_contextvars().get("request_id"),
     }
-    return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    return ProblemResponse(content, status_code=status, headers=headers)
 
 
-def render(error: errors.MoorageError) -> JSONResponse:
+def render(error: errors.MoorageError) -> ProblemResponse:
     status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     facts = dict(error.facts)
     headers: dict[str, str] = {}
@@ -97,34 +119,41 @@ def install(app: FastAPI) -> None:
     """Have every error of `app` answered as a problem document."""
 
     @app.exception_handler(errors.MoorageError)
-    async def known(_: Request, error: errors.MoorageError) -> JSONResponse:
+    async def known(_: Request, error: errors.MoorageError) -> ProblemResponse:
         return render(error)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return render(errors.ValidationFailed([_field(dict(each)) for each in error.errors()]))
+    async def invalid(_: Request, error: RequestValidationError) -> ProblemResponse:
+        return render(errors.ValidationFailed([_field(dict(each)) for each in error.errors()[:_MOST_FIELD_ERRORS]]))
 
     @app.exception_handler(HTTPException)
-    async def framework(_: Request, error: HTTPException) -> JSONResponse:
+    async def framework(_: Request, error: HTTPException) -> ProblemResponse:
         code, title = _OF_STATUS.get(error.status_code, ("bad_request", "The request is not valid"))
         return problem(error.status_code, code, title, str(error.detail), headers=dict(error.headers or {}))
 
     @app.exception_handler(DBAPIError)
-    async def database(_: Request, error: DBAPIError) -> JSONResponse:
+    async def database(_: Request, error: DBAPIError) -> ProblemResponse:
         if is_disconnect(error):
             return away()
-        log.exception("request.database_error", exc_info=error)
-        return internal()
+        refused = translate(error)
+        return render(refused) if refused else internal()
 
-    for kind in (ConnectionError, TimeoutError):
-        app.add_exception_handler(kind, lambda *_: away())
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> ProblemResponse:
+        return problem(400, "bad_request", "The request is not valid", "The connection ended before the body did.")
+
+    async def unreachable(_: Request, __: Exception) -> ProblemResponse:
+        return away()
+
+    for kind in (ConnectionError, TimeoutError, PoolTimeoutError):
+        app.add_exception_handler(kind, unreachable)
 
 
-def away() -> JSONResponse:
+def away() -> ProblemResponse:
     return render(errors.Unavailable("The database is away; nothing was changed as far as we know. Try again."))
 
 
-def internal() -> JSONResponse:
+def internal() -> ProblemResponse:
     return problem(
         500, "internal", "We made a mistake", "It is in our log under this request_id; nothing of yours was wrong."
     )
@@ -134,6 +163,8 @@ def _field(error: dict[str, Any]) -> errors.FieldProblem:
     where, *path = (str(part) for part in error["loc"])
     if where == "body":
         pointer = "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path)
+        if error["type"] == "json_invalid":
+            return errors.FieldProblem("", f"is not valid JSON: {error['ctx']['error']} (at character {path[0]})")
     else:
         pointer = "/".join([where, *path])
     message = str(error["msg"]).removeprefix("Value error, ")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import HINTS
@@ -13,10 +13,12 @@ from shared.schema import OutboxEntry
 async def append(session: AsyncSession, contract: EventType, subject: str, **data: Any) -> None:
     """Publish an event if, and only if, the session's transaction commits.
 
-    A hint goes with it: whoever wants to be quick listens for it, whoever must be sure consumes the event.
+    Events of a subject keep the order of these calls; across transactions that is the order of the commits if each
+    locks the subject's row before it appends. A hint goes with it: whoever wants to be quick listens for that, whoever
+    must be sure consumes the event.
     """
     event = new_event(contract, subject, data)
-    await session.execute(
-        insert(OutboxEntry).values(topic=contract.topic, key=subject, event=event.model_dump(mode="json"))
-    )
-    await session.execute(select(func.pg_notify(HINTS, f"{contract.name} {subject}")))
+    row = {"topic": contract.topic, "key": subject, "event": event.model_dump(mode="json", exclude_none=True)}
+    appended = insert(OutboxEntry).values(row).returning(literal(1)).cte("appended")
+    hint = func.pg_notify(HINTS, f"{contract.name} {subject}")
+    await session.execute(select(hint).select_from(appended))

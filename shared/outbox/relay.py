@@ -7,14 +7,15 @@ cursor `id > last` is kept, since a row with a lower id may be committed later; 
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime
 
 from prometheus_client import Counter, Gauge
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import ARRAY, BigInteger, bindparam, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.bus import Bus, BusUnavailable, Message
 from shared.database import Hints, is_disconnect
-from shared.events import CloudEvent
+from shared.events import CONTRACTS, CloudEvent
 from shared.schema import OutboxEntry
 from shared.telemetry import get_logger
 
@@ -22,10 +23,12 @@ log = get_logger(__name__)
 
 _LOCK = 0x6D6F6F72  # "moor": one relay for the whole platform
 _BATCH = 500
+# An array, since IN would be another statement to prepare for each number of rows.
+_REMOVE = delete(OutboxEntry).where(OutboxEntry.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
 
 PUBLISHED = Counter("moorage_outbox_published_total", "Events that the relay has given to the bus")
-DEPTH = Gauge("moorage_outbox_depth", "Events that wait to be published")
-AGE = Gauge("moorage_outbox_oldest_seconds", "Age of the oldest event that waits to be published")
+DEPTH = Gauge("moorage_outbox_depth", f"Events that the relay saw waiting at its last look, at most {_BATCH}")
+AGE = Gauge("moorage_outbox_oldest_seconds", "Age of the oldest event that the relay saw waiting at its last look")
 
 
 class Relay:
@@ -44,12 +47,10 @@ class Relay:
                     await connection.execution_options(isolation_level="AUTOCOMMIT")
                     if await self._lock(connection):
                         await self._publish_for_ever(connection)
-            except BusUnavailable as error:
-                log.warning("relay.bus_away", error=str(error))
             except Exception as error:
                 if not is_disconnect(error):
                     raise
-                log.warning("relay.database_away", error=str(error))
+                log.warning("relay.database_away", error=repr(error))
             await asyncio.sleep(self._poll)
 
     async def _lock(self, connection: AsyncConnection) -> bool:
@@ -57,40 +58,38 @@ class Relay:
 
     async def _publish_for_ever(self, connection: AsyncConnection) -> None:
         woken = asyncio.Event()
-        end = self._hints.listen(lambda *_: woken.set())
+        # What the bus itself announces is no news here.
+        end = self._hints.listen(lambda kind, _: woken.set() if not kind or kind in CONTRACTS else None)
         try:
             while True:
                 woken.clear()
-                while await self._publish_batch(connection) == _BATCH:
-                    pass
+                try:
+                    while await self._publish_batch(connection) == _BATCH:
+                        pass
+                except BusUnavailable as error:
+                    log.warning("relay.bus_away", error=str(error))
+                    await asyncio.sleep(self._poll)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), self._poll)
+                    async with asyncio.timeout(self._poll):
+                        await woken.wait()
         finally:
             end()
-            # The connection goes back to the pool: the lock must not go with it.
-            with contextlib.suppress(Exception):
-                await connection.execute(select(func.pg_advisory_unlock(_LOCK)))
+            DEPTH.set(0)
+            AGE.set(0)
+            # Closed, not given back to the pool: whatever has happened, the lock ends with it.
+            await connection.invalidate()
 
     async def _publish_batch(self, connection: AsyncConnection) -> int:
         rows = (await connection.execute(select(OutboxEntry).order_by(OutboxEntry.id).limit(_BATCH))).all()
-        if rows:
-            await self._bus.publish(
-                [Message(topic=row.topic, key=row.key, event=CloudEvent.model_validate(row.event)) for row in rows]
-            )
-            await connection.execute(delete(OutboxEntry).where(OutboxEntry.id.in_([row.id for row in rows])))
-            PUBLISHED.inc(len(rows))
-        await self._measure(connection, full=len(rows) == _BATCH)
+        DEPTH.set(len(rows))
+        AGE.set(max(0.0, (datetime.now(UTC) - rows[0].created_at).total_seconds()) if rows else 0)
+        if not rows:
+            return 0
+        await self._bus.publish(
+            [Message(topic=row.topic, key=row.key, event=CloudEvent.model_validate(row.event)) for row in rows]
+        )
+        await connection.execute(_REMOVE, {"ids": [row.id for row in rows]})
+        PUBLISHED.inc(len(rows))
+        DEPTH.set(0)
+        AGE.set(0)
         return len(rows)
-
-    async def _measure(self, connection: AsyncConnection, *, full: bool) -> None:
-        if not full:
-            DEPTH.set(0)
-            AGE.set(0)
-            return
-        depth, age = (
-            await connection.execute(
-                text("SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox")
-            )
-        ).one()
-        DEPTH.set(depth)
-        AGE.set(float(age))

@@ -26,6 +26,10 @@ class Retry(Exception):
         self.after = after
 
 
+class _Leased(Retry):
+    """Another process works on the key; it may die, so look again."""
+
+
 class Terminal(Exception):
     """This key cannot be brought further until something changes; the reason has been recorded."""
 
@@ -37,7 +41,8 @@ Reconcile = Callable[[str, Fence], Awaitable[None]]
 class Controller:
     """Reconciles keys until cancelled. `resync` lists the keys that may need work, every `every` seconds.
 
-    Without `leases` every process works for itself (as gateways do, each for its own Envoys) and the fence is void.
+    Without `leases` every process works for itself (as gateways do, each for its own Envoys) and the fence is void. A
+    run that takes longer than `limit` seconds is cancelled and counts as failed.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Controller:
         leases: Leases | None = None,
         workers: int = 4,
         every: float = 30.0,
+        limit: float = 300.0,
     ) -> None:
         self._name = name
         self._reconcile = reconcile
@@ -56,11 +62,12 @@ class Controller:
         self._leases = leases
         self._workers = workers
         self._every = every
+        self._limit = limit
         self._queue = WorkQueue()
 
-    def wake(self, key: str) -> None:
-        """Something about `key` may have changed."""
-        self._queue.add(key)
+    def wake(self, key: str, *, after: float = 0.0) -> None:
+        """Something about `key` may have changed, or will have `after` that many seconds."""
+        self._queue.add(key, delay=after)
         WAITING.labels(self._name).set(len(self._queue))
 
     async def run(self) -> None:
@@ -90,44 +97,47 @@ class Controller:
             RUNS.labels(self._name, result).inc()
 
     async def _one(self, key: str) -> str:
+        """Work on `key`, then give it back to the queue; how it went."""
         try:
-            async with self._claimed(key) as fence:
-                if fence is None:
-                    self._queue.done(key)
-                    self._queue.add(key, delay=1.0)  # another process works on it; it may die
-                    return "leased"
+            async with self._claimed(key) as fence, asyncio.timeout(self._limit):
                 await self._reconcile(key, fence)
         except Retry as again:
             self._queue.done(key)
             self._queue.add(key, delay=again.after)
-            return "again"
+            return "leased" if isinstance(again, _Leased) else "again"
         except Terminal as end:
             log.info("reconcile.terminal", controller=self._name, key=key, reason=str(end))
-            self._queue.done(key)
-            return "terminal"
-        except LeaseLost:
-            self._queue.retry(key)
-            return "lease_lost"
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise
+            return self._failed(key, error)  # not we were cancelled but something that the reconcile function awaited
         except Exception as error:
-            delay = self._queue.retry(key)
-            if is_disconnect(error):
-                log.warning("reconcile.database_away", controller=self._name, key=key, delay=delay)
-            else:
-                log.exception("reconcile.failed", controller=self._name, key=key, delay=delay)
-            return "failed"
+            return self._failed(key, error)
+        else:
+            self._queue.done(key)
+            return "done"
         self._queue.done(key)
-        return "done"
+        return "terminal"
+
+    def _failed(self, key: str, error: BaseException) -> str:
+        delay = self._queue.retry(key)
+        if isinstance(error, LeaseLost):
+            return "lease_lost"
+        if is_disconnect(error):
+            log.warning("reconcile.away", controller=self._name, key=key, delay=delay, error=repr(error))
+        else:
+            log.error("reconcile.failed", controller=self._name, key=key, delay=delay, exc_info=error)
+        return "failed"
 
     @contextlib.asynccontextmanager
-    async def _claimed(self, key: str) -> AsyncIterator[Fence | None]:
+    async def _claimed(self, key: str) -> AsyncIterator[Fence]:
         name = f"{self._name}/{key}"
         if self._leases is None:
             yield Fence(name, 0)
             return
         fence = await self._leases.claim(name)
         if fence is None:
-            yield None
-            return
+            raise _Leased(1.0)
         heartbeat = asyncio.create_task(self._beat(self._leases, fence))
         try:
             yield fence

@@ -4,6 +4,7 @@ The idea is client-go's workqueue: a key that is added during its own processing
 """
 
 import asyncio
+import contextlib
 import heapq
 from itertools import count
 
@@ -48,10 +49,9 @@ class WorkQueue:
                 del self._due[key]
                 self._working.add(key)
                 return key
-            try:
-                await asyncio.wait_for(self._changed.wait(), wait)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
 
     def done(self, key: str) -> None:
         """The work on `key` succeeded: its backoff starts anew."""
