@@ -1,6 +1,7 @@
 """The errors that a user may meet, each named after the fact.
 
     MoorageError
+    ├── BadRequest              against the protocol that the route speaks (OAuth 2 asks for 400 where we say 422)
     ├── ValidationFailed        a field is wrong; `problems` says which and why
     ├── InvalidToken            who is calling is not known
     ├── PermissionDenied        known, but may not
@@ -39,6 +40,11 @@ class FieldProblem:
 
     pointer: str
     message: str
+
+
+class BadRequest(MoorageError):
+    code = "bad_request"
+    title = "The request is not valid"
 
 
 class ValidationFailed(MoorageError):

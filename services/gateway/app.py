@@ -1,0 +1,96 @@
+"""The gateway's composition root: the only reader of its settings."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from fastapi import FastAPI
+
+from services.gateway.clients.api import router as clients
+from services.gateway.consumer import TOPICS, Wakes
+from services.gateway.endpoint.api import router as endpoint
+from services.gateway.envoy.server import XdsServer
+from services.gateway.envoy.snapshot import SnapshotFile
+from services.gateway.envoy.store import Store
+from services.gateway.identity.api import router as identity
+from services.gateway.identity.commands import forget_expired
+from services.gateway.identity.keys import SigningKeys
+from services.gateway.identity.passwords import Passwords
+from services.gateway.identity.throttle import Throttle
+from services.gateway.parts import Parts
+from services.gateway.reconciler import Reconciler
+from services.gateway.reference.api import router as reference
+from services.gateway.settings import GatewaySettings
+from services.gateway.users.api import router as users
+from shared.http import create_app
+from shared.service import Core
+
+
+def create() -> tuple[GatewaySettings, FastAPI]:
+    settings = GatewaySettings()
+    return settings, build(settings)
+
+
+def build(settings: GatewaySettings) -> FastAPI:
+    """The application. Nothing is opened before it starts, so that its description can be had without any of it."""
+    core = Core(settings, service="gateway")
+
+    @asynccontextmanager
+    async def running(core: Core) -> AsyncIterator[None]:
+        store = Store()
+        snapshot = SnapshotFile(settings.snapshot_path)
+        xds = XdsServer.of(store)
+        parts = app.state.parts = Parts(
+            settings=settings,
+            keys=SigningKeys(core.sessions, core.vault, lifetime=settings.access_token_seconds),
+            passwords=Passwords(),
+            throttle=Throttle(),
+            reconciler=Reconciler(core.sessions, store, snapshot),
+        )
+        wakes = Wakes(parts.reconciler)
+        stop_hints = core.hints.listen(wakes.hint)
+
+        async def serve() -> None:
+            await xds.start(f"{settings.xds_host}:{settings.xds_port}")
+
+        async def consume() -> None:
+            await core.bus.consume(consumer=settings.gateway_name, topics=TOPICS, handler=wakes.handle)
+
+        core.background("signing keys", parts.keys.maintain)
+        core.background("routes", lambda: parts.reconciler.run(serve))
+        core.background("routes rescan", wakes.rescan)
+        core.background("routes events", consume)
+        core.background("refresh tokens", lambda: _tidy(core))
+        try:
+            yield
+        finally:
+            stop_hints()
+            await xds.stop()
+            await parts.reconciler.close()
+            snapshot.close()
+            parts.passwords.close()
+
+    async def not_ready() -> str | None:
+        parts: Parts = app.state.parts
+        if not parts.keys.ready:
+            return "signing keys: not loaded"
+        return None if parts.reconciler.loaded else "routes: not loaded"
+
+    app = create_app(
+        service="gateway",
+        title="Moorage gateway",
+        core=core,
+        routers=[identity, users, clients, endpoint],
+        lifespan=running,
+        ready=not_ready,
+    )
+    app.include_router(reference)
+    return app
+
+
+async def _tidy(core: Core) -> None:
+    while True:
+        async with core.sessions.begin() as session:
+            await forget_expired(session, now=datetime.now(UTC))
+        await asyncio.sleep(3600)

@@ -1,0 +1,152 @@
+"""`/deployments/{id}/clients`: answered once Envoy follows, unless asked otherwise."""
+
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Response
+
+from services.gateway.clients import commands, queries
+from services.gateway.clients.domain import check_expiry, new_token
+from services.gateway.clients.schemas import (
+    ClientName,
+    ClientView,
+    EnforcementView,
+    NewClient,
+    NewClientView,
+    RevokedView,
+    Rotation,
+)
+from services.gateway.domain import Enforcement
+from services.gateway.parameters import OFFERS_DRY_RUN, CurrentWaiting, DryRun, Waiting, name_after
+from services.gateway.parts import CurrentParts, Parts
+from shared.http import (
+    CurrentCaller,
+    CurrentUnit,
+    DnsLabel,
+    IfMatch,
+    Page,
+    Paging,
+    Permission,
+    TransactionRoute,
+    Unit,
+    check_match,
+    etag,
+)
+from shared.schema import EndpointClient
+
+router = APIRouter(route_class=TransactionRoute, prefix="/deployments/{deployment}/clients", tags=["clients"])
+
+View = TypeVar("View", bound=EnforcementView)
+
+
+@router.get("", summary="List the clients of an endpoint")
+async def list_clients(
+    deployment: DnsLabel, caller: CurrentCaller, unit: CurrentUnit, paging: Paging
+) -> Page[ClientView]:
+    owner = await queries.owner_of(unit.session, deployment, caller, Permission.READ)
+    rows = await queries.page_of_clients(unit.session, owner, after=name_after(paging), limit=paging.limit + 1)
+    items, cursor = paging.page(rows, key=lambda row: (row.name,))
+    total = await queries.count_clients(unit.session, owner) if paging.count else None
+    return Page(items=[ClientView(**_fields(row)) for row in items], next=cursor, total=total)
+
+
+@router.get("/{client}", summary="One client")
+async def get_client(
+    response: Response, deployment: DnsLabel, client: ClientName, caller: CurrentCaller, unit: CurrentUnit
+) -> ClientView:
+    owner = await queries.owner_of(unit.session, deployment, caller, Permission.READ)
+    row = await queries.client_of(unit.session, owner, client)
+    response.headers["ETag"] = etag(row.version)
+    return ClientView(**_fields(row))
+
+
+@router.post("", status_code=201, summary="Let a client in")
+async def create_client(
+    *,
+    response: Response,
+    deployment: DnsLabel,
+    body: NewClient,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    parts: CurrentParts,
+    waiting: CurrentWaiting,
+    dry_run: DryRun,
+) -> NewClientView:
+    """The token is shown in this answer and never again; we keep a hash. Whoever holds it may call the endpoint as soon
+    as `enforced` is true. A public endpoint lets everybody in; its clients count once it is private."""
+    check_expiry(body.expires_at, now=datetime.now(UTC))
+    owner = await queries.owner_of(unit.session, deployment, caller, Permission.EDIT)
+    token, sha1 = new_token(body.name)
+    row = await commands.add_client(
+        unit.session, owner, body.name, sha1=sha1, expires_at=body.expires_at, by=caller.user
+    )
+    response.headers["ETag"] = etag(row.version)
+    response.headers["Location"] = f"/api/v1/deployments/{owner.id}/clients/{row.name}"
+    view = NewClientView(**_fields(row), token=None if dry_run else token, enforced=None)
+    return _once_enforced(view, unit, parts, owner.id, waiting)
+
+
+@router.post("/{client}/rotate", summary="Give a client a new token")
+async def rotate_client(
+    *,
+    response: Response,
+    deployment: DnsLabel,
+    client: ClientName,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    parts: CurrentParts,
+    waiting: CurrentWaiting,
+    dry_run: DryRun,
+    body: Rotation | None = None,
+    if_match: IfMatch = None,
+) -> NewClientView:
+    """The old token is refused as soon as the new one is let in. For an overlap use two clients."""
+    now = datetime.now(UTC)
+    owner = await queries.owner_of(unit.session, deployment, caller, Permission.EDIT)
+    row = await queries.client_of(unit.session, owner, client, for_update=True)
+    check_match(if_match, row.version)
+    expires_at = body.expires_at if body and "expires_at" in body.model_fields_set else row.expires_at
+    check_expiry(expires_at, now=now)
+    token, sha1 = new_token(client)
+    await commands.rotate_client(unit.session, owner, row, sha1=sha1, expires_at=expires_at)
+    response.headers["ETag"] = etag(row.version)
+    view = NewClientView(**_fields(row), token=None if dry_run else token, enforced=None)
+    return _once_enforced(view, unit, parts, owner.id, waiting)
+
+
+@router.delete("/{client}", summary="Revoke a client", dependencies=[OFFERS_DRY_RUN])
+async def revoke_client(
+    *,
+    deployment: DnsLabel,
+    client: ClientName,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    parts: CurrentParts,
+    waiting: CurrentWaiting,
+    if_match: IfMatch = None,
+) -> RevokedView:
+    """Once `enforced` is true no request with the token is let through; one that is under way ends as it would have."""
+    owner = await queries.owner_of(unit.session, deployment, caller, Permission.EDIT)
+    row = await queries.client_of(unit.session, owner, client, for_update=True)
+    check_match(if_match, row.version)
+    await commands.revoke_client(unit.session, owner, row)
+    view = RevokedView(name=client, enforced=None)
+    return _once_enforced(view, unit, parts, owner.id, waiting)
+
+
+def _once_enforced(view: View, unit: Unit, parts: Parts, deployment: str, waiting: Waiting) -> View:
+    """Have the answer wait, once committed, and say what came of it."""
+    seconds = waiting.seconds
+    if seconds is None:
+        return view
+
+    async def answer() -> dict[str, Any]:
+        enforcement = Enforcement.of(await parts.reconciler.enforce(deployment, within=seconds))
+        return view.model_copy(update=EnforcementView.fields_of(enforcement)).model_dump(mode="json")
+
+    unit.after_commit(answer)
+    return view
+
+
+def _fields(row: EndpointClient) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in ClientView.model_fields}

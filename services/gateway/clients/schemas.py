@@ -1,0 +1,60 @@
+"""Bodies of clients."""
+
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
+
+from services.gateway.domain import Enforcement
+from shared.http import Body, Timestamp
+
+ClientName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,63}$"),
+    Field(
+        description="letters, digits, '.' and '-'; the model learns it as X-Forwarded-User",
+        examples=["churn-batch"],
+    ),
+]
+
+ExpiresAt = Annotated[
+    AwareDatetime | None,
+    Field(description="refused from then on; null: never", examples=["2030-01-01T00:00:00Z"]),
+]
+
+
+class ClientView(BaseModel):
+    name: str = Field(examples=["churn-batch"])
+    expires_at: Timestamp | None
+    last_used_at: Timestamp | None = Field(description="null: not known yet")
+    created_at: Timestamp
+    created_by: str = Field(examples=["ana"])
+
+
+class EnforcementView(BaseModel):
+    enforced: bool | None = Field(description="whether every Envoy follows it by now; null: not waited for")
+    reason: str | None = Field(default=None, description="why it is not enforced yet")
+
+    @classmethod
+    def fields_of(cls, enforcement: Enforcement) -> dict[str, bool | str | None]:
+        return {"enforced": enforcement.enforced, "reason": enforcement.reason}
+
+
+class NewClientView(ClientView, EnforcementView):
+    token: str | None = Field(
+        description="shown this once: the password of `-u client:token`, or alone as `Authorization: Bearer`; "
+        "null in a dry run",
+        examples=["moor_churn-batch_bW9vcmFnZS1leGFtcGxlLW9ubHktbm90LWEtdG9rZW4"],
+    )
+
+
+class RevokedView(EnforcementView):
+    name: str
+
+
+class NewClient(Body):
+    name: ClientName
+    expires_at: ExpiresAt = None
+
+
+class Rotation(Body):
+    expires_at: ExpiresAt = Field(default=None, description="absent: as before; null: never")

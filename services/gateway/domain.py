@@ -1,0 +1,195 @@
+"""What shall be routed, from what the rows say. Pure: no I/O, and the time is an argument.
+
+Everything about one deployment *id* is decided together, since Envoy knows ids only: after a deletion and a new
+creation two deployments share it for a while, the one that lives and the one whose replicas must not be ended before
+Envoy has let go of them.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from uuid import UUID
+
+from services.gateway.envoy.model import Access, DeploymentRoutes, Endpoint, EndpointClient, InvalidRoutes
+from services.gateway.envoy.publisher import Enforced, Outcome, Pending, Rejected
+
+Mark = tuple[UUID, int, int, bool, int]
+"""Changes whenever anything does that routes are made of: uid, generation, endpoints generation, deleted, clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRow:
+    id: str
+    version: int
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRow:
+    name: str
+    sha1: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A row of `routes`: what Envoy has acknowledged of one deployment."""
+
+    generation: int = 0
+    endpoints_generation: int = 0
+    weights: Mapping[int, int] = field(default_factory=dict)
+    rejected: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentRow:
+    """What the gateway reads of a deployment that is live, or deleted and not cleared away yet."""
+
+    uid: UUID
+    id: str
+    deleted: bool
+    generation: int
+    endpoints_generation: int
+    stopped: bool
+    access: Access
+    versions: tuple[int, ...]
+    weights: Mapping[int, int]
+    replicas: tuple[ReplicaRow, ...]
+    clients: tuple[ClientRow, ...]
+    recorded: Record | None
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What shall be for one id. `records` is what becomes true of each deployment once Envoy has acknowledged `routes`;
+    `recorded` what its row says now. `invalid`: why no routes can be made of the rows."""
+
+    id: str
+    routes: DeploymentRoutes | None
+    invalid: str | None
+    live: UUID | None
+    records: Mapping[UUID, Record]
+    recorded: Mapping[UUID, Record | None]
+    next_expiry: datetime | None
+    marks: frozenset[Mark]
+
+    @property
+    def unrecorded(self) -> dict[UUID, Record]:
+        return {uid: record for uid, record in self.records.items() if self.recorded[uid] != record}
+
+    def with_recorded(self, written: Mapping[UUID, Record]) -> "Plan":
+        return replace(self, recorded={**self.recorded, **written})
+
+
+def make_plan(deployment: str, rows: Sequence[DeploymentRow], *, now: datetime) -> Plan:
+    """Decide about everything that shares the id `deployment`."""
+    live = next((row for row in rows if not row.deleted), None)
+    routes, invalid = None, None
+    records = {row.uid: _record(row) for row in rows}
+    if live is not None:
+        try:
+            routes = _routes(live, now=now)
+        except InvalidRoutes as error:
+            invalid = str(error)
+    expiries = [c.expires_at for c in live.clients if c.expires_at and c.expires_at > now] if live else []
+    return Plan(
+        id=deployment,
+        routes=routes,
+        invalid=invalid,
+        live=live.uid if live else None,
+        records=records,
+        recorded={row.uid: row.recorded for row in rows},
+        next_expiry=min(expiries, default=None),
+        marks=frozenset(row.mark for row in rows),
+    )
+
+
+def _routes(row: DeploymentRow, *, now: datetime) -> DeploymentRoutes:
+    endpoints: dict[int, list[Endpoint]] = {version: [] for version in row.versions}
+    for replica in sorted(row.replicas, key=lambda replica: replica.id):
+        # One of a version that has just been removed: nothing routes to it, so it needs no place.
+        if replica.version in endpoints:
+            endpoints[replica.version].append(Endpoint(replica=replica.id, host=replica.host, port=replica.port))
+    return DeploymentRoutes(
+        id=row.id,
+        generation=row.generation,
+        access=row.access,
+        # Those of a public deployment wait in their rows: private again, it knows whoever was not revoked meanwhile.
+        clients=tuple(
+            EndpointClient(name=client.name, sha1=client.sha1)
+            for client in sorted(row.clients, key=lambda client: client.name)
+            if row.access == "private" and (client.expires_at is None or client.expires_at > now)
+        ),
+        versions={version: tuple(of_version) for version, of_version in endpoints.items()},
+        weights=effective_weights(row.weights, routable={v for v, e in endpoints.items() if e}),
+        stopped=row.stopped,
+    )
+
+
+def _record(row: DeploymentRow) -> Record:
+    if row.deleted:
+        return Record(generation=row.generation, endpoints_generation=row.endpoints_generation)
+    routable = {replica.version for replica in row.replicas}
+    return Record(
+        generation=row.generation,
+        endpoints_generation=row.endpoints_generation,
+        weights=effective_weights(row.weights, routable=routable),
+    )
+
+
+def effective_weights(wanted: Mapping[int, int], *, routable: Collection[int]) -> dict[int, int]:
+    """The weights that Envoy is given: a version with no routable replica gets nothing as long as another one with
+    weight has some, and the shares of those are scaled up to 100. If none has, what was wanted stays."""
+    served = {version: weight for version, weight in wanted.items() if weight and version in routable}
+    total = sum(served.values())
+    if not served or total == sum(wanted.values()):
+        return dict(wanted)
+    scaled = {version: weight * 100 // total for version, weight in served.items()}
+    # What rounding down has left goes where it was cut off most (largest remainder), so that the sum is 100.
+    by_remainder = sorted(served, key=lambda version: (-(served[version] * 100 % total), version))
+    for version in by_remainder[: 100 - sum(scaled.values())]:
+        scaled[version] += 1
+    return {version: scaled.get(version, 0) for version in wanted}
+
+
+@dataclass(frozen=True, slots=True)
+class Enforcement:
+    """Whether the data plane follows a change, for an answer; None: it was not waited for."""
+
+    enforced: bool | None
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> "Enforcement":
+        match outcome:
+            case Enforced():
+                return cls(True)
+            case Rejected(reason):
+                return cls(False, f"Envoy refuses it and keeps the last good state: {reason}")
+            case Pending(reason):
+                return cls(False, reason)
+
+    @classmethod
+    def recorded(cls, record: Record | None, *, generation: int, wanted: Mapping[int, int]) -> "Enforcement":
+        """Whether Envoy has acknowledged this generation, with the weights as wanted."""
+        if record is None:
+            return cls(False, "Envoy has not acknowledged anything of this deployment yet.")
+        if record.rejected is not None:
+            return cls(False, f"Envoy refuses it and keeps the last good state: {record.rejected}")
+        if record.generation < generation:
+            return cls(False, "Envoy has not acknowledged the latest change yet.")
+        if record.weights != wanted:
+            return cls(False, "A version with weight has no ready replica; the others take its share.")
+        return cls(True)
+
+
+def parse_weights(stored: Mapping[str, int] | None) -> dict[int, int]:
+    """As JSON has them, keyed by text."""
+    return {int(version): weight for version, weight in (stored or {}).items()}
+
+
+def access_of(spec_access: str | None) -> Access:
+    """Anything but an explicit `public` is private."""
+    return "public" if spec_access == "public" else "private"

@@ -1,0 +1,41 @@
+"""Errors that only the gateway raises.
+
+BadRequest
+└── OAuthError                what RFC 6749 wants answered with 400 and a member `error`
+    ├── InvalidRequest
+    ├── InvalidGrant
+    └── UnsupportedGrantType
+Conflict
+└── LastAdmin                 the platform would be left without an administrator
+"""
+
+from typing import Any
+
+from shared.errors import BadRequest, Conflict
+
+
+class OAuthError(BadRequest):
+    """`error` and `error_description` are what OAuth clients read; the rest is our problem document as ever."""
+
+    def __init__(self, detail: str, **facts: Any) -> None:
+        super().__init__(detail, error=self.code, error_description=detail, **facts)
+
+
+class InvalidRequest(OAuthError):
+    code = "invalid_request"
+    title = "The token request lacks something"
+
+
+class InvalidGrant(OAuthError):
+    code = "invalid_grant"
+    title = "The password or refresh token is not good"
+
+
+class UnsupportedGrantType(OAuthError):
+    code = "unsupported_grant_type"
+    title = "This grant type is not offered"
+
+
+class LastAdmin(Conflict):
+    code = "last_admin"
+    title = "The platform needs an administrator"

@@ -1,0 +1,48 @@
+"""Query parameters that the gateway's routes share."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Depends, Query
+
+from shared.http import PageQuery
+
+
+def _dry_run(
+    dry_run: Annotated[bool, Query(description="answer what would come of it, and change nothing")] = False,
+) -> bool:
+    return dry_run
+
+
+DryRun = Annotated[bool, Depends(_dry_run)]
+
+OFFERS_DRY_RUN = Depends(_dry_run)
+"""For routes whose answer is the same: the transaction is rolled back by shared.http."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How long an answer may wait for Envoy; None: not at all."""
+
+    seconds: float | None
+
+
+def _waiting(
+    wait: Annotated[
+        Literal["enforced", "none"],
+        Query(description="`enforced`: answer once every Envoy follows; `none`: as soon as it is committed"),
+    ] = "enforced",
+    timeout: Annotated[
+        float, Query(ge=0, le=60, description="seconds to wait; afterwards the answer says enforced=false")
+    ] = 5.0,
+) -> Waiting:
+    return Waiting(timeout if wait == "enforced" else None)
+
+
+CurrentWaiting = Annotated[Waiting, Depends(_waiting)]
+
+
+def name_after(paging: PageQuery) -> str | None:
+    """The cursor of a list that is ordered by one name."""
+    start = paging.start(str)
+    return start[0] if start else None

@@ -1,0 +1,34 @@
+"""What the gateway's routes work with, made by `app.py` and handed to them by `CurrentParts`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from services.gateway.identity.keys import SigningKeys
+from services.gateway.identity.passwords import Passwords
+from services.gateway.identity.throttle import Throttle
+from services.gateway.reconciler import Reconciler
+from services.gateway.settings import GatewaySettings
+
+
+@dataclass(frozen=True)
+class Parts:
+    settings: GatewaySettings
+    keys: SigningKeys
+    passwords: Passwords
+    throttle: Throttle
+    reconciler: Reconciler
+
+
+def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+CurrentParts = Annotated[Parts, Depends(_parts)]
+
+
+def address_of(request: Request) -> str:
+    """Where the request comes from: uvicorn has taken it from the end of X-Forwarded-For, which Envoy wrote."""
+    return request.client.host if request.client else ""

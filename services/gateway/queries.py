@@ -1,0 +1,94 @@
+"""What the reconciler reads: deployments with their routable replicas and clients, for one id or for all."""
+
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.gateway.domain import ClientRow, DeploymentRow, Mark, Record, ReplicaRow, access_of, parse_weights
+
+_MARK = """
+    d.uid, d.id, d.generation, d.endpoints_generation, d.deleted_at IS NOT NULL AS deleted,
+    (SELECT coalesce(bit_xor(hashtextextended(c.name || ' ' || c.sha1, 0)), 0)
+     FROM endpoint_clients c WHERE c.uid = d.uid) AS clients_mark"""
+
+# One statement, so that what it reads fits together: replicas, and the generation that they belong to. Of the spec only
+# what routes are made of: its environment, say, is none of our business.
+_ROWS = f"""
+    SELECT {_MARK}, d.stopped,
+        d.spec->>'access' AS access,
+        d.spec->'traffic'->'weights' AS weights,
+        jsonb_path_query_array(d.spec, '$.versions[*].number') AS versions,
+        (SELECT jsonb_agg(jsonb_build_array(r.id, r.version, r.host, r.port))
+         FROM replicas r
+         WHERE r.uid = d.uid AND r.routable AND r.host IS NOT NULL AND r.port IS NOT NULL) AS replicas,
+        (SELECT jsonb_agg(jsonb_build_array(c.name, c.sha1, extract(epoch FROM c.expires_at)))
+         FROM endpoint_clients c WHERE c.uid = d.uid) AS clients,
+        o.uid AS recorded, o.generation AS recorded_generation, o.endpoints_generation AS recorded_endpoints,
+        o.weights AS recorded_weights, o.rejected
+    FROM deployments d LEFT JOIN routes o ON o.uid = d.uid
+    WHERE d.purged_at IS NULL"""  # noqa: S608  # constants only
+
+_EVERY = text(_ROWS)
+_OF_ONE = text(f"{_ROWS} AND d.id = :id")
+_MARKS = text(f"SELECT {_MARK} FROM deployments d WHERE d.purged_at IS NULL")  # noqa: S608  # constants only
+
+
+async def all_rows(session: AsyncSession) -> dict[str, list[DeploymentRow]]:
+    """Everything that routes are made of, by deployment id."""
+    rows: defaultdict[str, list[DeploymentRow]] = defaultdict(list)
+    for row in await session.execute(_EVERY):
+        rows[row.id].append(_deployment(row))
+    return rows
+
+
+async def rows_of(session: AsyncSession, deployment: str) -> list[DeploymentRow]:
+    """Those that share the id `deployment`."""
+    return [_deployment(row) for row in await session.execute(_OF_ONE, {"id": deployment})]
+
+
+async def marks(session: AsyncSession) -> dict[str, set[Mark]]:
+    """What to compare with `Plan.marks`: much less than reading everything."""
+    found: defaultdict[str, set[Mark]] = defaultdict(set)
+    for row in await session.execute(_MARKS):
+        found[row.id].add(_mark(row))
+    return found
+
+
+def _deployment(row: Row[Any]) -> DeploymentRow:
+    return DeploymentRow(
+        uid=UUID(str(row.uid)),
+        id=row.id,
+        deleted=row.deleted,
+        generation=row.generation,
+        endpoints_generation=row.endpoints_generation,
+        stopped=row.stopped,
+        access=access_of(row.access),
+        versions=tuple(sorted(row.versions)),
+        weights=parse_weights(row.weights),
+        replicas=tuple(ReplicaRow(*replica) for replica in row.replicas or ()),
+        clients=tuple(
+            ClientRow(name, sha1, datetime.fromtimestamp(expires, UTC) if expires is not None else None)
+            for name, sha1, expires in row.clients or ()
+        ),
+        recorded=_recorded(row),
+        mark=_mark(row),
+    )
+
+
+def _recorded(row: Row[Any]) -> Record | None:
+    if row.recorded is None:
+        return None
+    return Record(
+        generation=row.recorded_generation,
+        endpoints_generation=row.recorded_endpoints,
+        weights=parse_weights(row.recorded_weights),
+        rejected=row.rejected,
+    )
+
+
+def _mark(row: Row[Any]) -> Mark:
+    return (UUID(str(row.uid)), row.generation, row.endpoints_generation, row.deleted, row.clients_mark)

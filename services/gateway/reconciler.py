@@ -1,0 +1,200 @@
+"""Keeps Envoy at what the rows say, and the rows of `routes` at what Envoy says. One key is one deployment id.
+
+Load (one statement) → publish and wait for the acknowledgement → record (one transaction, only if something changed).
+The id is the key, not the uid, because Envoy's resources are named by it: after a deletion and a new creation two
+deployments share it, and two workers must not publish for both at once.
+
+There is no lease: each gateway feeds the Envoys that are connected to it, so all of them act. `routes` has one row a
+deployment, though, and tells the truth only if all Envoys are connected to one gateway while the others stand by: a
+second one with Envoys of its own would write the same, perhaps a little before it is true of ours.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from uuid import UUID
+
+from services.gateway import commands, queries
+from services.gateway.domain import Plan, Record, make_plan
+from services.gateway.envoy.model import DeploymentRoutes
+from services.gateway.envoy.platform import PLATFORM, platform_scopes
+from services.gateway.envoy.publisher import Enforced, Outcome, Pending, Publisher, Rejected
+from services.gateway.envoy.snapshot import SnapshotFile
+from services.gateway.envoy.store import Store
+from shared.database import Sessions, is_disconnect
+from shared.reconcile import Controller, Fence
+from shared.telemetry import get_logger
+
+log = get_logger(__name__)
+
+_ACK_WITHIN = 1.0  # seconds; Envoy needs 3 ms. What takes longer is told by `notify`, and meanwhile the worker is free.
+_LONGEST_SLEEP = 86_400.0
+
+
+class Reconciler:
+    """`store` is what the xDS server serves; it is empty until `load`, so that server must be started afterwards."""
+
+    def __init__(self, sessions: Sessions, store: Store, snapshot: SnapshotFile) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._publisher = Publisher(store, snapshot, notify=self._notified)
+        self._controller = Controller(name="routes", reconcile=self._reconcile, resync=self.stale, workers=8)
+        self._plans: dict[str, Plan] = {}
+        self._ids: dict[UUID, str] = {}
+        self._enforced: dict[str, DeploymentRoutes | None] = {}
+        self._publishing: set[str] = set()
+        self._waiters: dict[str, list[asyncio.Future[Outcome]]] = {}
+        self.loaded = False
+
+    async def run(self, serve: Callable[[], Awaitable[None]]) -> None:
+        """Load everything, then `serve` (open the port), then reconcile until cancelled."""
+        await self._load()
+        await serve()
+        self.loaded = True
+        await self._controller.run()
+
+    async def close(self) -> None:
+        await self._publisher.close()
+
+    def wake(self, deployment: str, *, after: float = 0.0) -> None:
+        self._controller.wake(deployment, after=after)
+
+    def wake_uid(self, uid: UUID) -> None:
+        """For hints, which have nothing but the uid. One that is new is left to its event, which says the id too."""
+        if (deployment := self._ids.get(uid)) is not None:
+            self._controller.wake(deployment)
+
+    def knows(self, uid: UUID) -> bool:
+        return uid in self._ids
+
+    async def enforce(self, deployment: str, *, within: float) -> Outcome:
+        """Wait until Envoy follows what is committed now, at most `within` seconds."""
+        waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(deployment, []).append(waiter)
+        self._controller.wake(deployment)
+        done, _ = await asyncio.wait({waiter}, timeout=within)
+        if done:
+            return waiter.result()
+        self._put_back(deployment, [each for each in self._waiters.pop(deployment, []) if each is not waiter])
+        cause = (
+            f"Envoy has not acknowledged it within {within:g} s" if self._store.connected else "No Envoy is connected"
+        )
+        return Pending(f"{cause}; it will be enforced as soon as it can be.")
+
+    async def stale(self) -> Iterable[str]:
+        """The ids whose rows are not what we have made routes of."""
+        async with self._sessions() as session:
+            marks = await queries.marks(session)
+        return [
+            i for i in {*marks, *self._plans} if i not in self._plans or self._plans[i].marks != marks.get(i, set())
+        ]
+
+    async def _load(self) -> None:
+        while True:
+            try:
+                async with self._sessions() as session:
+                    rows = await queries.all_rows(session)
+                break
+            except Exception as error:
+                if not is_disconnect(error):
+                    raise
+                log.warning("routes.database_away", error=str(error))
+                await asyncio.sleep(0.5)
+        now = datetime.now(UTC)
+        for deployment, of_id in rows.items():
+            self._remember(make_plan(deployment, of_id, now=now), now=now)
+        for plan in self._plans.values():
+            if plan.routes is None:
+                self.wake(plan.id)  # the publisher tells nothing of what it is not given
+        routes = [plan.routes for plan in self._plans.values() if plan.routes is not None]
+        self._publisher.load(routes, others={PLATFORM: platform_scopes()})
+        log.info("routes.loaded", deployments=len(routes))
+
+    async def _reconcile(self, deployment: str, _: Fence) -> None:
+        waiters = self._waiters.pop(deployment, [])
+        outcome: Outcome | None = None
+        try:
+            plan = await self._read(deployment)
+            outcome = await self._publish(plan)
+            await self._record(plan, outcome)
+        finally:
+            if outcome is None or isinstance(outcome, Pending):
+                self._put_back(deployment, waiters)
+            else:
+                for waiter in waiters:
+                    if not waiter.done():
+                        waiter.set_result(outcome)
+
+    def _put_back(self, deployment: str, waiters: list[asyncio.Future[Outcome]]) -> None:
+        if waiters:
+            self._waiters.setdefault(deployment, []).extend(waiters)
+
+    async def _read(self, deployment: str) -> Plan:
+        async with self._sessions() as session:
+            rows = await queries.rows_of(session, deployment)
+        now = datetime.now(UTC)
+        plan = make_plan(deployment, rows, now=now)
+        self._remember(plan, now=now)
+        return plan
+
+    def _remember(self, plan: Plan, *, now: datetime) -> None:
+        if before := self._plans.pop(plan.id, None):
+            for uid in before.records:
+                self._ids.pop(uid, None)
+        if plan.records:
+            self._plans[plan.id] = plan
+            self._ids.update(dict.fromkeys(plan.records, plan.id))
+        else:
+            self._enforced.pop(plan.id, None)
+        if plan.next_expiry is not None:
+            # It is the reconciler's own look at the clock that ends a client; the resync would not see a difference.
+            self.wake(plan.id, after=min((plan.next_expiry - now).total_seconds() + 0.001, _LONGEST_SLEEP))
+
+    async def _publish(self, plan: Plan) -> Outcome:
+        if plan.invalid is not None:
+            return Rejected(plan.invalid)
+        if plan.id in self._enforced and self._enforced[plan.id] == plan.routes:
+            return Enforced(plan.routes)
+        self._enforced.pop(plan.id, None)
+        self._publishing.add(plan.id)
+        try:
+            outcome = (await self._publisher.publish({plan.id: plan.routes}, within=_ACK_WITHIN))[plan.id]
+        finally:
+            self._publishing.discard(plan.id)
+        if isinstance(outcome, Enforced) and plan.records:
+            self._enforced[plan.id] = plan.routes
+        return outcome
+
+    async def _record(self, plan: Plan, outcome: Outcome) -> None:
+        match outcome:
+            case Enforced():
+                due = plan.unrecorded
+            case Rejected(reason) if plan.live is not None:
+                due = _refusal(plan, plan.live, reason)
+            case _:
+                return  # `_notified` wakes us when it is decided
+        if not due:
+            return
+        async with self._sessions.begin() as session:
+            for uid, record in due.items():
+                await commands.record_route(session, uid, plan.id, record)
+        if self._plans.get(plan.id) is plan:
+            self._plans[plan.id] = plan.with_recorded(due)
+
+    def _notified(self, deployment: str, outcome: Outcome) -> None:
+        """An outcome that nobody waits for: an Envoy that has just connected, or one that was slow."""
+        plan = self._plans.get(deployment)
+        if deployment in self._publishing or plan is None:
+            return
+        if isinstance(outcome, Enforced) and outcome.routes == plan.routes:
+            self._enforced[deployment] = plan.routes
+            if not plan.unrecorded and deployment not in self._waiters:
+                return
+        self.wake(deployment)
+
+
+def _refusal(plan: Plan, live: UUID, reason: str) -> dict[UUID, Record]:
+    """The last good state stays in force, also that of a deployment that had the id before: nothing is let go of."""
+    before = plan.recorded[live] or Record()
+    refused = Record(before.generation, before.endpoints_generation, before.weights, rejected=reason)
+    return {} if refused == before else {live: refused}

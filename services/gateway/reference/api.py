@@ -1,0 +1,5 @@
+"""The routes outside `/api/v1`."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

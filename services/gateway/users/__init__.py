@@ -1,0 +1,1 @@
+"""Users: who there is, their own page (`/me`), the first administrator."""

@@ -1,0 +1,171 @@
+"""Users, for administrators; and one's own page."""
+
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.gateway.identity.passwords import generate_password
+from services.gateway.parameters import OFFERS_DRY_RUN, DryRun, name_after
+from services.gateway.parts import CurrentParts, address_of
+from services.gateway.users import commands, queries
+from services.gateway.users.schemas import (
+    GroupPermission,
+    Me,
+    NewUser,
+    NewUserView,
+    PasswordChange,
+    UserChange,
+    UserName,
+    UserView,
+)
+from shared.errors import NotFound, ValidationFailed
+from shared.http import (
+    Caller,
+    CurrentCaller,
+    CurrentUnit,
+    IfMatch,
+    Page,
+    Paging,
+    TransactionRoute,
+    check_match,
+    etag,
+)
+from shared.schema import User
+
+router = APIRouter(route_class=TransactionRoute, tags=["users"])
+
+
+@router.get("/me", summary="Who I am, and what I may")
+async def get_me(response: Response, caller: CurrentCaller, unit: CurrentUnit) -> Me:
+    row = await queries.user_of(unit.session, caller.user)
+    response.headers["ETag"] = etag(row.version)
+    groups = await queries.permissions_of(unit.session, caller.user)
+    return Me(
+        user=row.id,
+        display_name=row.display_name,
+        email=row.email,
+        admin=row.admin,
+        groups=[GroupPermission(group=group, permission=permission) for group, permission in groups],
+    )
+
+
+@router.put("/me/password", status_code=204, summary="Change my password")
+async def change_my_password(
+    request: Request, body: PasswordChange, caller: CurrentCaller, unit: CurrentUnit, parts: CurrentParts
+) -> None:
+    """Ends all sign-ins of the user, this one too once its access token has expired."""
+    attempt = parts.throttle.take(user=caller.user, address=address_of(request), now=time.monotonic())
+    known_hash = (await queries.user_of(unit.session, caller.user)).password_hash
+    await unit.session.rollback()  # hashing takes its time, and the connection is needed by others
+    if not await parts.passwords.verify(known_hash, body.current):
+        raise ValidationFailed.of("/current", "is not your password")
+    attempt.succeeded()
+    new_hash = await parts.passwords.hash(body.new)
+    row = await queries.user_of(unit.session, caller.user, for_update=True)
+    await commands.change_user(unit.session, row, {"password_hash": new_hash})
+
+
+@router.get("/users", summary="List users (administrators)")
+async def list_users(
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    paging: Paging,
+    q: Annotated[
+        str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="part of a name or e-mail")
+    ] = None,
+) -> Page[UserView]:
+    caller.require_admin()
+    rows = await queries.page_of_users(unit.session, q=q, after=name_after(paging), limit=paging.limit + 1)
+    items, cursor = paging.page(rows, key=lambda row: (row.id,))
+    total = await queries.count_users(unit.session, q=q) if paging.count else None
+    return Page(items=[_view(row) for row in items], next=cursor, total=total)
+
+
+@router.post("/users", status_code=201, summary="Add a user (administrators)")
+async def create_user(
+    *,
+    response: Response,
+    body: NewUser,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    parts: CurrentParts,
+    dry_run: DryRun,
+) -> NewUserView:
+    """Without `password` one is made, and shown this once."""
+    caller.require_admin()
+    generated = generate_password() if body.password is None else None
+    password_hash = await parts.passwords.hash(generated or body.password or "")
+    row = await commands.create_user(
+        unit.session,
+        body.user,
+        display_name=body.display_name,
+        email=body.email,
+        admin=body.admin,
+        password_hash=password_hash,
+    )
+    response.headers["ETag"] = etag(row.version)
+    response.headers["Location"] = f"/api/v1/users/{row.id}"
+    return NewUserView(**_view(row).model_dump(), password=None if dry_run else generated)
+
+
+@router.get("/users/{user}", summary="One user (administrators, and the user)")
+async def get_user(response: Response, user: UserName, caller: CurrentCaller, unit: CurrentUnit) -> UserView:
+    row = await _visible(unit.session, caller, user)
+    response.headers["ETag"] = etag(row.version)
+    return _view(row)
+
+
+@router.patch("/users/{user}", summary="Change a user (administrators)", dependencies=[OFFERS_DRY_RUN])
+async def update_user(
+    *,
+    response: Response,
+    user: UserName,
+    body: UserChange,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    parts: CurrentParts,
+    if_match: IfMatch = None,
+) -> UserView:
+    """A JSON merge patch. The last administrator who can sign in can be neither demoted nor disabled."""
+    caller.require_admin()
+    changes: dict[str, Any] = body.model_dump(exclude_unset=True)
+    if wrong := sorted(name for name, value in changes.items() if value is None and name != "email"):
+        raise ValidationFailed.of(f"/{wrong[0]}", "cannot be cleared")
+    if "password" in changes:
+        changes["password_hash"] = await parts.passwords.hash(changes.pop("password"))
+    row = await queries.user_of(unit.session, user, for_update=True)
+    check_match(if_match, row.version)
+    await commands.change_user(unit.session, row, changes)
+    response.headers["ETag"] = etag(row.version)
+    return _view(row)
+
+
+@router.delete(
+    "/users/{user}", status_code=204, summary="Remove a user (administrators)", dependencies=[OFFERS_DRY_RUN]
+)
+async def delete_user(user: UserName, caller: CurrentCaller, unit: CurrentUnit, if_match: IfMatch = None) -> None:
+    """The user's access tokens are refused from now on, memberships end; what the user has made stays."""
+    caller.require_admin()
+    row = await queries.user_of(unit.session, user, for_update=True)
+    check_match(if_match, row.version)
+    await commands.delete_user(unit.session, row)
+
+
+async def _visible(session: AsyncSession, caller: Caller, user: str) -> User:
+    if not caller.admin and caller.user != user:
+        raise NotFound.named("user", user)
+    return await queries.user_of(session, user)
+
+
+def _view(row: User) -> UserView:
+    return UserView(
+        user=row.id,
+        display_name=row.display_name,
+        email=row.email,
+        admin=row.admin,
+        disabled=row.disabled,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
