@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from services.deployer.platforms import Cause, Model, Phase, PlatformError, Resources, Workload
-from services.deployer.platforms.local import LocalPlatform, health, platform, replica
+from services.deployer.platforms.local import LocalPlatform, health, platform, replica, shutdown
 from shared.process import Process, stat
 from tests.deployer.platforms.conftest import OPTIONS, LocalWorld, traces
 from tests.deployer.platforms.world import (
@@ -257,6 +257,20 @@ async def test_what_cannot_be_read_is_ended_and_removed(local: LocalWorld) -> No
     assert [t for t in traces(local.root, wanted.uid) if t.startswith("process")] == []
     (after,) = present(await drive(local.platform, wanted))
     assert after.id != before.id
+
+
+async def test_after_a_shutdown_a_deployer_starts_them_anew(local: LocalWorld) -> None:
+    wanted = workload(2)
+    before = await drive(local.platform, wanted)
+    await local.platform.close()
+    await shutdown(local.root)
+    assert [t for t in traces(local.root, wanted.uid) if t.startswith("process")] == []
+    local.platform = LocalPlatform(local.root, str, options=OPTIONS)
+    await local.platform.start()
+    found = await local.platform.observe(wanted.uid)
+    assert [(r.phase, r.failure) for r in found] == [(Phase.STARTING, None)] * 2, "it is not their fault"
+    after = await drive(local.platform, wanted)
+    assert {r.id for r in after} == {r.id for r in before}
 
 
 @pytest.fixture

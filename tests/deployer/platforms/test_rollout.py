@@ -77,6 +77,12 @@ def test_stopping_drains_all_and_ends_none_that_is_routed() -> None:
     assert decide(0, [replace(r, phase=Phase.DRAINING) for r in replicas], "b").end == ("a",)
 
 
+def test_one_that_has_been_ready_drains_even_when_it_is_not_routed() -> None:
+    """A route to it may be on its way; one that never was Ready has none."""
+    replicas = [some("a"), some("b"), some("c", phase=Phase.STARTING)]
+    assert decide(1, replicas, "a") == Plan(drain=("b",), end=("c",))
+
+
 def test_a_drained_replica_is_given_time_for_a_late_route() -> None:
     draining = replace(some("a", phase=Phase.DRAINING, proven=True), draining_since=99.5)
     assert decide(0, [draining], settle=1.0) == Plan()

@@ -227,6 +227,12 @@ class LocalReplica:
         state = self.folder.state(record.run)
         if state is None or not state.ended:
             sweep(record.nonce)
+        self._process, self._health = None, None
+        if gave_up is None and (state is not None and state.interrupted(boot_id())):
+            record.running, record.ready_since, self._retry_at = False, None, 0.0
+            self._save()
+            self._host.changed()
+            return
         stable = record.ready_since is not None and time.time() - record.ready_since >= health.STABLE
         failure = verdict.judge(
             state,
@@ -236,7 +242,6 @@ class LocalReplica:
             memory=record.memory,
             log=logs.last_lines(self.folder.run(record.run), verdict.LOG_LINES),
         )
-        self._process, self._health = None, None
         self._fail(failure, first=stable)
 
     def _fail(self, failure: Failure, *, first: bool = False) -> None:

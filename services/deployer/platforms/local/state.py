@@ -47,6 +47,10 @@ class RunState:
     def ended(self) -> bool:
         return self.ended_at is not None
 
+    def interrupted(self, boot: str) -> bool:
+        """It was asked to end, or the machine went down under it: no fault of its own."""
+        return self.stopped if self.ended else self.boot != boot
+
 
 @dataclass
 class Record:
