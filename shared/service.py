@@ -17,6 +17,7 @@ from sqlalchemy import func, select, text
 from shared.bus import Bus
 from shared.bus.postgres import PostgresBus
 from shared.database import Hints, create_engine, create_sessions
+from shared.housekeeping import SHARED, Housekeeping
 from shared.outbox import Relay
 from shared.reconcile import Leases
 from shared.schema import SigningKey
@@ -38,21 +39,26 @@ class Core:
         # For requests that only read: no BEGIN, no ROLLBACK, nothing held open between two statements.
         self.reading = create_sessions(self.engine.execution_options(isolation_level="AUTOCOMMIT"))
         self.hints = Hints(url)
-        self.bus: Bus = PostgresBus(self.engine, self.hints)
+        bus = PostgresBus(self.engine, self.hints)
+        self.bus: Bus = bus
+        self.housekeeping = Housekeeping(self.engine, [*SHARED, bus.expired()])
         self.vault = Vault(settings.root_key)
         self.verifier = Verifier(self._public_keys)
         self.leases = Leases(self.sessions, owner=f"{service}/{socket.gethostname()}/{os.getpid()}")
-        self._service = service
+        # Set when the service begins to stop: streams end then, or they would be waited for.
+        self.stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         await self.hints.start()
         self.background("relay", Relay(self.engine, self.bus, self.hints).run)
+        self.background("housekeeping", self.housekeeping.run)
         return self
 
     async def __aexit__(
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
+        self.stopping.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -91,6 +97,18 @@ class Core:
             return {row.kid: row.public_jwk for row in rows}
 
 
+class _Server(uvicorn.Server):
+    """Says that it begins to stop before it waits for the requests that are under way."""
+
+    def __init__(self, config: uvicorn.Config, core: Core) -> None:
+        super().__init__(config)
+        self._core = core
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._core.stopping.set()
+        await super().shutdown(sockets)
+
+
 def run(service: str, create: Callable[[], tuple[ServiceSettings, FastAPI]]) -> None:
     """Run a service's process until SIGTERM or SIGINT; a wrong setting ends it with a clear message."""
     try:
@@ -101,7 +119,7 @@ def run(service: str, create: Callable[[], tuple[ServiceSettings, FastAPI]]) -> 
             sys.stderr.write(f"MOORAGE_{name}: {each['msg']}\n")
         raise SystemExit(64) from None
     configure_logging(service=service, level=settings.log_level)
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -114,3 +132,7 @@ def run(service: str, create: Callable[[], tuple[ServiceSettings, FastAPI]]) -> 
         loop="uvloop",
         http="httptools",
     )
+    server = _Server(config, app.state.core)
+    server.run()
+    if not server.started:
+        raise SystemExit(3)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
 from shared.schema import Lease
+from shared.schema.work import LEASE_TOKENS
 
 
 class LeaseLost(Exception):
@@ -44,15 +45,16 @@ class Leases:
     async def claim(self, name: str) -> Fence | None:
         """Take the lease if nobody else holds it."""
         until = func.now() + self.ttl
-        statement = insert(Lease).values(name=name, token=1, owner=self._owner, expires_at=until)
+        token = LEASE_TOKENS.next_value()
+        statement = insert(Lease).values(name=name, token=token, owner=self._owner, expires_at=until)
         statement = statement.on_conflict_do_update(
             index_elements=[Lease.name],
-            set_={"token": Lease.token + 1, "owner": self._owner, "expires_at": until},
+            set_={"token": token, "owner": self._owner, "expires_at": until},
             where=(Lease.expires_at < func.now()) | (Lease.owner == self._owner),
         )
         async with self._sessions.begin() as session:
-            token = (await session.execute(statement.returning(Lease.token))).scalar_one_or_none()
-        return Fence(name, token) if token is not None else None
+            claimed = (await session.execute(statement.returning(Lease.token))).scalar_one_or_none()
+        return Fence(name, claimed) if claimed is not None else None
 
     async def extend(self, fence: Fence) -> None:
         """Raises LeaseLost."""
@@ -62,7 +64,7 @@ class Leases:
             raise LeaseLost(fence.name)
 
     async def release(self, fence: Fence) -> None:
-        """Let others claim at once. The row stays, so that the token goes on rising."""
+        """Let others claim at once."""
         async with self._sessions.begin() as session:
             await session.execute(self._mine(fence).values(expires_at=func.now() - timedelta(seconds=1)))
 

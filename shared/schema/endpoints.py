@@ -16,6 +16,7 @@ class EndpointClient(Base):
     __tablename__ = "endpoint_clients"
     __table_args__ = (
         CheckConstraint("name ~ '^[A-Za-z0-9.-]{1,63}$'", name="name_allowed"),
+        CheckConstraint("sha1 ~ '^[A-Za-z0-9+/]{27}=$'", name="sha1_base64"),
         Index(None, "expires_at"),
     )
 
@@ -36,6 +37,9 @@ class Route(Base):
     """
 
     __tablename__ = "routes"
+    __table_args__ = (
+        CheckConstraint("generation >= 0 AND endpoints_generation >= 0", name="generations_not_negative"),
+    )
 
     uid: Mapped[UUID] = mapped_column(ForeignKey("deployments.uid"), primary_key=True)
     generation: Mapped[int] = mapped_column(default=0)

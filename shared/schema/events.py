@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Identity, Index, SmallInteger, String, func
+from sqlalchemy import CheckConstraint, Identity, Index, SmallInteger, String, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.schema.base import Base
@@ -37,6 +37,7 @@ class BusMessage(Base):
 
     __tablename__ = "bus_messages"
     __table_args__ = (
+        CheckConstraint('"offset" >= 1', name="offset_from_one"),
         Index("uq_bus_messages_event", "topic", "event_id", unique=True),
         Index(None, "topic", "partition", "offset"),
         Index(None, "at"),
@@ -55,6 +56,7 @@ class BusCursor(Base):
     """Where a consumer group stands in one partition, and who works on it now (`fence` rises with each claim)."""
 
     __tablename__ = "bus_cursors"
+    __table_args__ = (CheckConstraint('"offset" >= 0', name="offset_not_negative"),)
 
     consumer: Mapped[str] = mapped_column(String(100), primary_key=True)
     topic: Mapped[str] = mapped_column(String(100), primary_key=True)

@@ -31,6 +31,7 @@ class SigningKey(Base):
     """An ES256 key pair; the private half is sealed. Retired keys verify until the last token they signed is gone."""
 
     __tablename__ = "signing_keys"
+    __table_args__ = (CheckConstraint("retires_at > created_at", name="retires_after_created"),)
 
     kid: Mapped[str] = mapped_column(String(64), primary_key=True)
     public_jwk: Mapped[dict[str, Any]]

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     CheckConstraint,
+    Computed,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
@@ -13,21 +14,32 @@ from sqlalchemy import (
     UniqueConstraint,
     func,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.schema.base import Base, Stamped, dns_label
 
+# Words are what stands between signs: `churn-2024` is found by either part.
+_WORDS = (
+    "to_tsvector('simple'::regconfig,"
+    " regexp_replace(name || ' ' || framework || ' ' || description, '[^[:alnum:]]+', ' ', 'g'))"
+    " || array_to_tsvector(tags)"
+)
+
 
 class Model(Stamped, Base):
-    """`latest` is the highest version number ever given; numbers are never used again."""
+    """`latest` is the highest version number ever given; numbers are never used again. Tags are in lower case."""
 
     __tablename__ = "models"
     __table_args__ = (
         dns_label("name", longest=63),
+        CheckConstraint("latest >= 0", name="latest_not_negative"),
         UniqueConstraint("group_id", "name"),
         Index(None, "updated_at", "id"),
         Index("ix_models_tags", "tags", postgresql_using="gin"),
+        Index("ix_models_search", "search", postgresql_using="gin"),
+        Index(None, "created_by", "group_id", "name"),
+        Index(None, "framework", "group_id", "name"),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -39,16 +51,22 @@ class Model(Stamped, Base):
     latest: Mapped[int] = mapped_column(default=0)
     created_by: Mapped[str] = mapped_column(String(63))
     version: Mapped[int] = mapped_column(default=1)
+    search: Mapped[Any] = mapped_column(TSVECTOR, Computed(_WORDS, persisted=True), deferred=True)
 
 
 class ModelVersion(Base):
-    """`artifact` is one URI or an object of them; `digest` the sha-256 of what was uploaded, None for other schemes."""
+    """`artifact` is one URI or an object of them; `digest` the sha-256 of what was uploaded, None for other schemes.
+
+    `digests` names every blob that the artifact consists of: what may not be removed, and who may read it.
+    """
 
     __tablename__ = "model_versions"
     __table_args__ = (
         CheckConstraint("number >= 1", name="number_from_one"),
+        CheckConstraint("size >= 0", name="size_not_negative"),
         UniqueConstraint("model_id", "run"),
         Index(None, "digest"),
+        Index("ix_model_versions_digests", "digests", postgresql_using="gin"),
     )
 
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
@@ -59,6 +77,7 @@ class ModelVersion(Base):
     parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
     description: Mapped[str] = mapped_column(default="")
     digest: Mapped[str | None] = mapped_column(String(71))
+    digests: Mapped[list[str]] = mapped_column(ARRAY(TEXT), default=list)
     size: Mapped[int | None]
     run: Mapped[str | None] = mapped_column(String(200))
     created_by: Mapped[str] = mapped_column(String(63))
@@ -99,8 +118,22 @@ class Blob(Base):
     """Bytes that were uploaded to us, kept once by their content. `digest` is `sha256:<64 hex>`."""
 
     __tablename__ = "blobs"
+    __table_args__ = (
+        CheckConstraint("digest ~ '^sha256:[0-9a-f]{64}$'", name="digest_sha256"),
+        CheckConstraint("size >= 0", name="size_not_negative"),
+    )
 
     digest: Mapped[str] = mapped_column(String(71), primary_key=True)
     size: Mapped[int]
     created_by: Mapped[str] = mapped_column(String(63))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class BlobUpload(Base):
+    """Who has shown us the bytes, and so may name them: knowing a digest alone opens nothing."""
+
+    __tablename__ = "blob_uploads"
+
+    digest: Mapped[str] = mapped_column(ForeignKey("blobs.digest", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Index, SmallInteger, String, func
+from sqlalchemy import CheckConstraint, Index, SmallInteger, String, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.schema.base import Base
@@ -12,7 +12,10 @@ class IdempotentRequest(Base):
     """`answer` is sealed, since an answer may show a token once. Rows are kept for a day."""
 
     __tablename__ = "idempotent_requests"
-    __table_args__ = (Index(None, "at"),)
+    __table_args__ = (
+        CheckConstraint("(status IS NULL) = (answer IS NULL)", name="answer_with_status"),
+        Index(None, "at"),
+    )
 
     caller: Mapped[str] = mapped_column(String(63), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)

@@ -1,0 +1,67 @@
+"""What the tests of shared/ stand on: an engine, hints, and a server that may be killed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+import migrations
+from shared.database import Hints, Sessions, create_engine, create_sessions
+from tests.support.postgres import Server
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    made = create_engine(database_url, application="test", connections=10)
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture
+def sessions(engine: AsyncEngine) -> Sessions:
+    return create_sessions(engine)
+
+
+@pytest.fixture
+async def hints(database_url: str) -> AsyncIterator[Hints]:
+    made = Hints(database_url)
+    connected = asyncio.Event()
+    end = made.listen(lambda *_: connected.set())
+    await made.start()
+    await connected.wait()
+    end()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def admin(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection past everything of ours."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(scope="session")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("killable"))
+    asyncio.run(made.start())
+    migrations.upgrade(made.postgres.url)
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+async def server(_server: Server) -> AsyncIterator[Server]:
+    """A migrated, empty server that this test may kill."""
+    yield _server
+    await _server.start()
+    connection = await asyncpg.connect(_server.postgres.url)
+    tables = await connection.fetchval(
+        "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables"
+        " WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+    )
+    await connection.execute(f"TRUNCATE {tables}")
+    await connection.close()
