@@ -20,9 +20,19 @@ Lifespan = Callable[[Core], AbstractAsyncContextManager[None]]
 Ready = Callable[[], Awaitable[str | None]]
 """Why the service is not ready, or None."""
 
+Exposition = Callable[[], Awaitable[str]]
+"""More for `/metrics`, in Prometheus' text format, out of the database."""
+
 
 def create_app(
-    *, service: str, title: str, core: Core, routers: Sequence[APIRouter], lifespan: Lifespan, ready: Ready
+    *,
+    service: str,
+    title: str,
+    core: Core,
+    routers: Sequence[APIRouter],
+    lifespan: Lifespan,
+    ready: Ready,
+    exposition: Exposition | None = None,
 ) -> FastAPI:
     """An application with our conventions. `core` is opened when it starts and closed when it stops."""
 
@@ -40,6 +50,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # The operation ids are the names of the functions: generated clients get methods with good names.
+        generate_unique_id_function=lambda route: route.name,
         responses={
             401: {**error, "description": "The caller is not known"},
             403: {**error, "description": "The caller may not do this"},
@@ -55,11 +67,11 @@ def create_app(
         # A router of plain routes would silently lose its transactions.
         assert router.route_class is TransactionRoute
         app.include_router(router, prefix=PREFIX)
-    _add_probes(app, core, ready)
+    _add_probes(app, core, ready, exposition)
     return app
 
 
-def _add_probes(app: FastAPI, core: Core, ready: Ready) -> None:
+def _add_probes(app: FastAPI, core: Core, ready: Ready, exposition: Exposition | None) -> None:
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
@@ -71,4 +83,5 @@ def _add_probes(app: FastAPI, core: Core, ready: Ready) -> None:
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        more = await exposition() if exposition else ""
+        return Response(generate_latest() + more.encode(), media_type=CONTENT_TYPE_LATEST)

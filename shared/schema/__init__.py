@@ -10,13 +10,15 @@ from shared.schema.events import BusCursor, BusMessage, DeadLetter, InboxEntry, 
 from shared.schema.groups import Group, Member
 from shared.schema.identity import RefreshToken, SigningKey, User
 from shared.schema.instance_types import InstanceType
-from shared.schema.models import Blob, Model, ModelAlias, ModelCurve, ModelVersion
+from shared.schema.metrics import Rollup, ScrapeSource, latency_samples, request_samples
+from shared.schema.models import Blob, BlobUpload, Model, ModelAlias, ModelCurve, ModelVersion
 from shared.schema.requests import IdempotentRequest
 from shared.schema.work import Lease
 
 __all__ = [
     "Base",
     "Blob",
+    "BlobUpload",
     "BusCursor",
     "BusMessage",
     "DeadLetter",
@@ -37,7 +39,11 @@ __all__ = [
     "RefreshToken",
     "Replica",
     "Revision",
+    "Rollup",
     "Route",
+    "ScrapeSource",
     "SigningKey",
     "User",
+    "latency_samples",
+    "request_samples",
 ]
