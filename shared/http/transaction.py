@@ -6,6 +6,7 @@ statements sees what is committed by then, and nothing is held open between two 
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
@@ -34,7 +35,7 @@ class Unit:
         self._after: Callable[[], Awaitable[Any]] | None = None
 
     def after_commit(self, wait: Callable[[], Awaitable[Any]]) -> None:
-        """Once committed, run `wait`; what it returns (JSON-ready) replaces the answer's body.
+        """Once committed, run `wait`; what it returns (JSON-ready) replaces the answer's body, if it has one.
 
         The change stands whatever `wait` does: if it fails, the answer is the handler's.
         """
@@ -47,6 +48,8 @@ class Unit:
             content = await self._after()
         except Exception:
             log.exception("request.wait_failed")
+            return response
+        if response.status_code == HTTPStatus.NO_CONTENT:
             return response
         headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
         return JSONResponse(content, status_code=response.status_code, headers=headers)

@@ -1,0 +1,180 @@
+"""`/deployments`, one deployment, and what can be done to it as a whole."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from services.deployer.deployments import queries
+from services.deployer.deployments.dependencies import (
+    Answering,
+    CurrentCommands,
+    DeploymentId,
+    Message,
+    PublicUrl,
+    Responses,
+    error,
+)
+from services.deployer.deployments.schemas import (
+    Action,
+    DeploymentView,
+    PatchDeployment,
+    PostDeployment,
+    PutDeployment,
+    RollBack,
+)
+from services.deployer.deployments.views import document
+from services.deployer.deployments.watching import parse_list_id, watch_list, watch_one
+from shared.errors import NotFound
+from shared.http import CurrentCaller, CurrentUnit, DnsLabel, Page, Paging, Permission, TransactionRoute, etag
+from shared.http.streams import LastEventId, event_stream, wants_events
+
+router = APIRouter(
+    route_class=TransactionRoute, tags=["deployments"], generate_unique_id_function=lambda route: route.name
+)
+
+Phase = Literal["Deploying", "Deployed", "Failed", "Stopping", "Stopped"]
+Sort = Literal["id", "-id", "name", "-name", "updated_at", "-updated_at"]
+_QUOTA: Responses = {
+    403: error("Not permitted, or over the group's quota: `requested`, `used`, `limit` say by how much")
+}
+_EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
+_CHANGES: Responses = {200: {"content": _EVENTS}}
+_PRECONDITION: Responses = {412: error("It has changed since the ETag given in If-Match")}
+_TAKEN: Responses = {409: error("The id is taken, a limit is reached, or the Idempotency-Key was used otherwise")}
+
+
+@router.post("/deployments", status_code=201, responses=_QUOTA | _TAKEN, summary="Create a deployment")
+async def create_deployment(body: PostDeployment, commands: CurrentCommands, answering: Answering) -> DeploymentView:
+    """With only `model`, publishes that version: the id comes from the model's name, on the smallest instance type that
+    the group may use, one replica, private."""
+    accepted = await commands.create(body)
+    answering.response.headers["Location"] = f"/api/v1/deployments/{accepted.row.id}"
+    return await answering.document(accepted)
+
+
+@router.get("/deployments", response_model=Page[DeploymentView], responses=_CHANGES, summary="List deployments")
+async def list_deployments(
+    *,
+    request: Request,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    paging: Paging,
+    public_url: PublicUrl,
+    q: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="words in id or name")] = None,
+    group: Annotated[list[DnsLabel], Query(max_length=100, description="of these groups")] = [],  # noqa: B006
+    phase: Annotated[list[Phase], Query(description="in one of these phases")] = [],  # noqa: B006
+    mine: Annotated[bool, Query(description="deployed by me")] = False,
+    sort: Annotated[Sort, Query(description="by `updated_at`, rows move while they are changed")] = "id",
+    last_event_id: LastEventId = None,
+) -> object:
+    """The deployments of the groups that you may read. With `Accept: text/event-stream`: their changes."""
+    where = queries.Filter(
+        visible=caller.visible_groups,
+        q=q,
+        groups=group,
+        phases=phase,
+        created_by=caller.user if mine else None,
+    )
+    if wants_events(request):
+        core = request.app.state.core
+        last = parse_list_id(last_event_id)
+        return event_stream(watch_list(core, where=where, last=last, public_url=public_url), stopping=core.stopping)
+    after = queries.check_cursor(sort, paging.after)
+    rows = await queries.page(unit.session, where=where, sort=sort, after=after, limit=paging.limit)
+    shown, following = paging.page(rows, key=lambda found: queries.sort_key(sort, found.row))
+    items = [document(*found, public_url=public_url) for found in shown]
+    total = await queries.count(unit.session, where=where) if paging.count else None
+    return Page[DeploymentView].model_construct(items=items, next=following, total=total)
+
+
+@router.get("/deployments/{id}", response_model=DeploymentView, responses=_CHANGES, summary="One deployment")
+async def get_deployment(
+    *,
+    deployment: DeploymentId,
+    request: Request,
+    response: Response,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    public_url: PublicUrl,
+    last_event_id: LastEventId = None,
+) -> object:
+    """Its document. With `Accept: text/event-stream`: the document now and whenever it changes."""
+    found = await queries.deployment(unit.session, deployment)
+    if found is None:
+        raise NotFound.named("deployment", deployment)
+    caller.require(Permission.READ, found.row.group_id, kind="deployment", name=deployment)
+    if wants_events(request):
+        core = request.app.state.core
+        events = watch_one(core, found.row.uid, last=last_event_id, public_url=public_url)
+        return event_stream(events, stopping=core.stopping)
+    response.headers["ETag"] = etag(found.row.generation)
+    return document(*found, public_url=public_url)
+
+
+@router.put(
+    "/deployments/{id}",
+    responses=_QUOTA | _TAKEN | _PRECONDITION | {201: {"model": DeploymentView, "description": "It was created"}},
+    summary="Apply a deployment",
+)
+async def put_deployment(
+    deployment: DeploymentId, body: PutDeployment, commands: CurrentCommands, answering: Answering
+) -> DeploymentView:
+    """Says the whole desired state: makes the deployment if there is none (then `group` is needed); what is left out
+    takes its default. Aliases are looked up again. The same once more changes nothing."""
+    accepted = await commands.put(deployment, body)
+    if accepted.created:
+        answering.response.status_code = 201
+    return await answering.document(accepted)
+
+
+@router.patch("/deployments/{id}", responses=_QUOTA | _TAKEN | _PRECONDITION, summary="Change a deployment")
+async def update_deployment(
+    deployment: DeploymentId, body: PatchDeployment, commands: CurrentCommands, answering: Answering
+) -> DeploymentView:
+    """A JSON merge patch. `versions` is one value, the whole list of those wanted; to change one version, patch
+    `/versions/{number}`. Only versions whose own fields change get fresh replicas."""
+    return await answering.document(await commands.patch(deployment, body))
+
+
+@router.delete("/deployments/{id}", status_code=204, responses=_PRECONDITION, summary="Delete a deployment")
+async def delete_deployment(
+    deployment: DeploymentId, commands: CurrentCommands, answering: Answering, message: Message = ""
+) -> None:
+    """Its id is free at once; its replicas end once no request can reach them. The history stays. `wait=settled` waits
+    until nothing of it is left."""
+    answering.hold(await commands.delete(deployment, message=message))
+
+
+@router.post("/deployments/{id}/stop", responses=_PRECONDITION, summary="Stop a deployment")
+async def stop_deployment(
+    deployment: DeploymentId, commands: CurrentCommands, answering: Answering, body: Action | None = None
+) -> DeploymentView:
+    """Ends its replicas and keeps its address, which answers 503; it counts nothing against the quota."""
+    message = body.message if body else ""
+    return await answering.document(await commands.stop(deployment, message=message))
+
+
+@router.post("/deployments/{id}/start", responses=_QUOTA | _PRECONDITION, summary="Start a stopped deployment")
+async def start_deployment(
+    deployment: DeploymentId, commands: CurrentCommands, answering: Answering, body: Action | None = None
+) -> DeploymentView:
+    message = body.message if body else ""
+    return await answering.document(await commands.start(deployment, message=message))
+
+
+@router.post("/deployments/{id}/redeploy", responses=_QUOTA | _PRECONDITION, summary="Redeploy")
+async def redeploy_deployment(
+    deployment: DeploymentId, commands: CurrentCommands, answering: Answering, body: Action | None = None
+) -> DeploymentView:
+    """The same specification with fresh replicas, rolling."""
+    message = body.message if body else ""
+    return await answering.document(await commands.redeploy(deployment, message=message))
+
+
+@router.post("/deployments/{id}/rollback", responses=_QUOTA | _PRECONDITION, summary="Roll back to a revision")
+async def roll_back_deployment(
+    deployment: DeploymentId, body: RollBack, commands: CurrentCommands, answering: Answering
+) -> DeploymentView:
+    """The state of that revision becomes a new one. A stopped deployment stays stopped."""
+    accepted = await commands.roll_back(deployment, revision=body.revision, message=body.message)
+    return await answering.document(accepted)

@@ -1,0 +1,123 @@
+"""What the routes about deployments are given: the commands of this request, and how an answer is made of them."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Query, Request, Response
+
+from services.deployer.deployments import queries
+from services.deployer.deployments.commands import Accepted, Commands
+from services.deployer.deployments.schemas import DeploymentView
+from services.deployer.deployments.secrets import EnvVault
+from services.deployer.deployments.views import document
+from services.deployer.deployments.waiting import Timeout, Wait, wait_until
+from services.deployer.settings import DeployerSettings
+from shared.http import CurrentCaller, CurrentUnit, DnsLabel, IfMatch, Unit, etag
+from shared.service import Core
+
+__all__ = ["Answering", "CurrentCommands", "DeploymentId", "DryRun", "Message", "PublicUrl", "Responses", "error"]
+
+DeploymentId = Annotated[DnsLabel, Path(alias="id", description="the deployment's id", examples=["churn"])]
+DryRun = Annotated[bool, Query(description="answer what would change and whether it fits the quota; change nothing")]
+Message = Annotated[str, Query(max_length=4000, pattern=r"^[^\x00]*$", description="why; kept in the history")]
+
+
+Responses = dict[int | str, dict[str, Any]]
+"""What FastAPI's `responses` takes."""
+
+
+def error(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/problem+json": {}}}
+
+
+def _settings(request: Request) -> DeployerSettings:
+    settings: DeployerSettings = request.app.state.settings
+    return settings
+
+
+def _public_url(request: Request) -> str:
+    return _settings(request).public_url.rstrip("/")
+
+
+def _commands(
+    request: Request, unit: CurrentUnit, caller: CurrentCaller, if_match: IfMatch = None, dry_run: DryRun = False
+) -> Commands:
+    core: Core = request.app.state.core
+    return Commands(
+        session=unit.session,
+        caller=caller,
+        vault=EnvVault(core.vault),
+        versions_limit=_settings(request).versions_limit,
+        if_match=if_match,
+        dry_run=dry_run,
+    )
+
+
+PublicUrl = Annotated[str, Depends(_public_url)]
+CurrentCommands = Annotated[Commands, Depends(_commands)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answering:
+    """Renders what a command has done, and holds the answer until the world agrees, if that was asked for."""
+
+    core: Core
+    unit: Unit
+    response: Response
+    public_url: str
+    dry_run: bool
+    wait: str | None
+    timeout: float
+
+    async def document(self, accepted: Accepted) -> DeploymentView:
+        row = accepted.row
+        self.hold(accepted)
+        route = None if accepted.created else await queries.route(self.unit.session, row.uid)
+        self.response.headers["ETag"] = etag(row.generation)
+        view = document(row, route, public_url=self.public_url)
+        if self.dry_run:
+            facts = accepted.refusal.facts if accepted.refusal else None
+            extra = {"diff": accepted.diff, "fits": accepted.refusal is None, "quota": facts}
+            view = DeploymentView.model_validate({**view.model_dump(), **extra})
+        return view
+
+    def hold(self, accepted: Accepted) -> None:
+        if self.wait is None or self.dry_run:
+            return
+        row, wait = accepted.row, self.wait
+
+        async def until() -> Any:
+            return await wait_until(
+                self.core,
+                row.uid,
+                wait=wait,
+                generation=row.generation,
+                timeout=self.timeout,
+                public_url=self.public_url,
+            )
+
+        self.unit.after_commit(until)
+
+
+def _answering(
+    *,
+    request: Request,
+    response: Response,
+    unit: CurrentUnit,
+    public_url: PublicUrl,
+    dry_run: DryRun = False,
+    wait: Wait = None,
+    timeout: Timeout = 60.0,
+) -> _Answering:
+    return _Answering(
+        core=request.app.state.core,
+        unit=unit,
+        response=response,
+        public_url=public_url,
+        dry_run=dry_run,
+        wait=wait,
+        timeout=timeout,
+    )
+
+
+Answering = Annotated[_Answering, Depends(_answering)]

@@ -1,0 +1,162 @@
+"""Resolves what a request refers to (models, instance types, secrets) into exact versions of a spec. Only reads."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.deployer.deployments import queries
+from services.deployer.deployments.domain import ReplicaCount, SealedValue, Size, VersionSpec, model_reference
+from services.deployer.deployments.schemas import Secret, VersionBody
+from services.deployer.deployments.secrets import EnvVault
+from services.deployer.runtimes.catalogue import RUNTIMES
+from shared.errors import ValidationFailed
+from shared.http import Caller, Permission
+
+__all__ = ["Resolver"]
+
+Given = str | Secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """A model version, found."""
+
+    model: str
+    alias: str | None
+    digest: str | None
+    artifact: Any
+    size: int | None
+    framework: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolver:
+    """For one request of `caller` about a deployment of `group`."""
+
+    session: AsyncSession
+    caller: Caller
+    group: str
+    vault: EnvVault
+
+    async def version(
+        self, body: VersionBody, *, number: int, standing: VersionSpec | None, pointer: str, moved_alias: bool = True
+    ) -> VersionSpec:
+        """What `body` says about version `number`, of which `standing` is the present state, if it lives.
+
+        `moved_alias` says whether a reference that reads as it stands is looked up again.
+        """
+        same = standing is not None and body.model == model_reference(standing)
+        if standing is not None and same and not moved_alias:
+            model = _standing_model(standing)
+        else:
+            model = await self._model(body.model, pointer=f"{pointer}/model")
+        self._check_runtime(body.runtime, model, pointer=pointer)
+        if standing is not None and body.instance_type in (None, standing["instance_type"]):
+            # Sizes are those of the day it was chosen: an instance type that was changed or removed moves nothing.
+            instance_type, size = standing["instance_type"], standing["resources"]
+        else:
+            instance_type, size = await self._instance_type(body.instance_type, pointer=f"{pointer}/instance_type")
+        replicas: ReplicaCount = {"min": 1, "max": 1}
+        if body.replicas is not None:
+            replicas = {"min": body.replicas.min, "max": body.replicas.max}
+        elif standing is not None:
+            replicas = standing["replicas"]
+        return {
+            "number": number,
+            "model": model.model,
+            "alias": model.alias,
+            "digest": model.digest,
+            "artifact": model.artifact,
+            "size": model.size,
+            "framework": model.framework,
+            "runtime": body.runtime,
+            "instance_type": instance_type,
+            "resources": size,
+            "replicas": replicas,
+            "env": self.env(body.env, standing=standing, pointer=f"{pointer}/env"),
+            "restart": standing["restart"] if standing else 0,
+        }
+
+    def env(
+        self, given: dict[str, Given], *, standing: VersionSpec | None, pointer: str
+    ) -> dict[str, str | SealedValue]:
+        stands = standing["env"] if standing else {}
+        sealed: dict[str, str | SealedValue] = {}
+        for name, value in given.items():
+            if isinstance(value, str):
+                sealed[name] = value
+            elif isinstance(value.secret, str):
+                sealed[name] = self.vault.seal(value.secret, standing=stands.get(name))
+            elif isinstance(kept := stands.get(name), dict):
+                sealed[name] = kept
+            else:
+                message = "no secret value of this name stands in this version; give one"
+                raise ValidationFailed.of(f"{pointer}/{name}/secret", message)
+        return sealed
+
+    async def check(self, version: VersionSpec, *, pointer: str) -> VersionSpec:
+        """A version out of the history, as it can be had today. Raises if what it refers to is gone."""
+        exact = await self._model(version["model"], pointer=f"{pointer}/model")
+        if exact.digest != version["digest"]:
+            raise ValidationFailed.of(f"{pointer}/model", f"{version['model']} is not what it was in that revision")
+        _, size = await self._instance_type(version["instance_type"], pointer=f"{pointer}/instance_type")
+        return {**version, "resources": size}
+
+    async def _model(self, reference: str, *, pointer: str) -> _Model:
+        path, _, alias = reference.partition("@")
+        group, name, *rest = path.split("/")
+        found = None
+        if self.caller.may(Permission.READ, group):
+            number = int(rest[0]) if rest else None
+            found = await queries.model_version(self.session, group, name, number=number, alias=alias or None)
+        if found is None:
+            raise ValidationFailed.of(pointer, f"there is no model version {reference} that you may see")
+        return _Model(
+            model=f"{group}/{name}/{found.number}",
+            alias=alias or None,
+            digest=found.digest,
+            artifact=found.artifact,
+            size=found.size,
+            framework=found.framework,
+        )
+
+    async def _instance_type(self, id: str | None, *, pointer: str) -> tuple[str, Size]:  # noqa: A002
+        found = await queries.instance_type(self.session, self.group, id=id)
+        if found is None:
+            what = f"there is no instance type {id}" if id else "there is no instance type"
+            raise ValidationFailed.of(pointer, f"{what} that group {self.group} may use")
+        size: Size = {
+            "cpu": float(found.cpu),
+            "memory": found.memory,
+            "gpu": float(found.gpu),
+            "gpu_model": found.gpu_model,
+        }
+        return found.id, size
+
+    @staticmethod
+    def _check_runtime(runtime: str, model: _Model, *, pointer: str) -> None:
+        known = RUNTIMES.get(runtime)
+        if known is None:
+            raise ValidationFailed.of(f"{pointer}/runtime", f"there is no runtime {runtime}; see /runtimes")
+        if not isinstance(model.artifact, str):
+            message = f"{model.model} has an artifact of several parts, which runtime {runtime} cannot serve"
+            raise ValidationFailed.of(f"{pointer}/model", message)
+        scheme = urlsplit(model.artifact).scheme
+        if scheme not in known.schemes or (scheme == "registry" and model.digest is None):
+            message = (
+                f"runtime {runtime} cannot load a {scheme}:// artifact; upload it and register its registry:// address"
+            )
+            raise ValidationFailed.of(f"{pointer}/model", message)
+
+
+def _standing_model(version: VersionSpec) -> _Model:
+    return _Model(
+        model=version["model"],
+        alias=version["alias"],
+        digest=version["digest"],
+        artifact=version["artifact"],
+        size=version["size"],
+        framework=version["framework"],
+    )

@@ -1,0 +1,37 @@
+"""Secret values of a deployment's environment: sealed before they reach a row, opened only for a replica."""
+
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+
+from services.deployer.deployments.domain import SealedValue
+from shared.secrets import Vault
+
+__all__ = ["EnvVault"]
+
+_PURPOSE = "environment"
+
+
+class EnvVault:
+    """Seals and opens values of an environment under the platform's root key."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    def seal(self, value: str, *, standing: str | SealedValue | None = None) -> SealedValue:
+        """What stands is kept if it is the same secret, so that applying a document twice changes nothing."""
+        if isinstance(standing, dict) and self.open(standing) == value:
+            return standing
+        return {"sealed": b64encode(self._vault.seal(value.encode(), purpose=_PURPOSE)).decode()}
+
+    def open(self, value: str | SealedValue) -> str:
+        if isinstance(value, str):
+            return value
+        return self._vault.open(b64decode(value["sealed"]), purpose=_PURPOSE).decode()
+
+    def open_all(self, env: Mapping[str, str | SealedValue]) -> dict[str, str]:
+        return {name: self.open(value) for name, value in env.items()}
+
+    def nonce(self, env: Mapping[str, str | SealedValue], *, about: str) -> str:
+        """With a secret in it, a template's digest must not let anyone who reads it try out guesses."""
+        secret = any(isinstance(value, dict) for value in env.values())
+        return self._vault.sign(about, purpose="template")[:32] if secret else ""

@@ -1,0 +1,185 @@
+"""Brings the platform to what a deployment's row says, a deployment at a time: load, act, record.
+
+Idempotent, and safe to be cut off anywhere: what was done on the platform is seen again by the next run. A replica is
+sent requests only once it is Ready (`routable`), and the platform may end one only when Envoy has acknowledged that it
+is not sent any (`keep`); so with the gateway dead nothing that may be routed is ended.
+
+Left out: what a status says (`status`), how rows are read and written (`records`), how often and by whom a key is
+worked on (shared.reconcile).
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import cast
+from uuid import UUID
+
+from services.deployer.deployments.domain import Spec, numbers_of
+from services.deployer.deployments.secrets import EnvVault
+from services.deployer.platforms import Phase, Platform, PlatformError, Replica, Workload
+from services.deployer.records import Loaded, Records, kept
+from services.deployer.status import Before, Routed, Status, World, assess, unavailable
+from services.deployer.steps import Known, Step, steps
+from services.deployer.workloads import workloads
+from shared.reconcile import Fence, Retry
+from shared.telemetry import get_logger
+
+__all__ = ["Reconciler"]
+
+log = get_logger(__name__)
+
+_LOOK_AGAIN = 5.0
+"""Seconds after which a deletion is looked at again, should the platform's word have been lost."""
+
+
+def _utc() -> datetime:
+    return datetime.now(UTC)
+
+
+class Reconciler:
+    """`clock` tells the time, in UTC."""
+
+    def __init__(
+        self, *, records: Records, platform: Platform, vault: EnvVault, clock: Callable[[], datetime] = _utc
+    ) -> None:
+        self._records = records
+        self._platform = platform
+        self._vault = vault
+        self._clock = clock
+        self._started = False
+
+    async def reconcile(self, key: str, fence: Fence) -> None:
+        uid = UUID(key)
+        loaded = await self._records.load(uid)
+        if loaded is None or loaded.row.purged_at is not None:
+            await self._end_orphan(uid)
+        elif loaded.row.deleted_at is not None:
+            await self._remove(loaded, fence)
+        else:
+            await self._drive(loaded, fence)
+
+    async def resync(self) -> Iterable[str]:
+        """What may need work: at start everything, later what has not settled, and what nobody knows."""
+        there = await self._platform.deployments()
+        unpurged = set(await self._records.unpurged()) if there or not self._started else set()
+        found = (there - unpurged) | set(await self._records.unsettled())
+        if not self._started:
+            # Runs may have ended while nobody looked, and after a restart the platform must be told what it runs.
+            found |= there | unpurged
+            self._started = True
+        return map(str, found)
+
+    async def watch(self, wake: Callable[[str], None]) -> None:
+        """Wake what the platform says has changed, until cancelled."""
+        while True:
+            async for uid in self._platform.watch():
+                wake(str(uid))
+            await asyncio.sleep(1)
+
+    # A deployment that is wanted
+
+    async def _drive(self, loaded: Loaded, fence: Fence) -> None:
+        row, spec, now = loaded.row, cast(Spec, loaded.row.spec), self._clock()
+        wanted = workloads(
+            uid=row.uid,
+            deployment=row.id,
+            group=row.group_id,
+            spec=spec,
+            stopped=row.stopped,
+            keep=loaded.keep,
+            vault=self._vault,
+        )
+        before = Before(
+            phase=row.phase,
+            conditions=row.conditions,
+            versions=row.version_status,
+            progressing_since=row.progressing_since,
+        )
+        try:
+            observed = await self._act(loaded, wanted)
+        except PlatformError as error:
+            status = unavailable(spec=spec, stopped=row.stopped, before=before, error=str(error), now=now)
+            await self._records.record_outage(loaded, fence, status=status)
+            raise
+        live = set(numbers_of(spec))
+        routable = frozenset(
+            replica.id
+            for replica in observed
+            if replica.phase is Phase.READY and replica.version in live and not row.stopped
+        )
+        moved = routable != loaded.routable
+        status = assess(
+            World(
+                spec=spec,
+                stopped=row.stopped,
+                generation=row.generation,
+                endpoints_generation=row.endpoints_generation + moved,
+                templates={workload.version: workload.template.digest for workload in wanted},
+                replicas=observed,
+                routable=routable,
+                routed=_routed(loaded),
+            ),
+            before,
+            now=now,
+        )
+        since = await self._records.record(
+            loaded, fence, observed=observed, routable=routable, status=status, steps=_steps(loaded, observed, status)
+        )
+        keep = kept(routable, since, acknowledged=loaded.acknowledged)
+        if keep != loaded.keep & since.keys():
+            raise Retry(after=0)  # the platform may go on with what is in service now
+        if status.deadline is not None:
+            raise Retry(after=max(0.0, (status.deadline - now).total_seconds()))
+
+    async def _act(self, loaded: Loaded, wanted: Sequence[Workload]) -> Sequence[Replica]:
+        """Tell the platform what is wanted, and see what is there."""
+        uid, keep = loaded.row.uid, loaded.keep
+        for workload in wanted:
+            await self._platform.apply(workload)
+        observed = await self._platform.observe(uid)
+        for version in {replica.version for replica in observed} - {workload.version for workload in wanted}:
+            # A deleted version: once it is acknowledged that none of its replicas is sent requests, they may end.
+            if not any(replica.id in keep for replica in observed if replica.version == version):
+                await self._platform.delete(uid, version)
+        return observed
+
+    # A deployment that is not
+
+    async def _remove(self, loaded: Loaded, fence: Fence) -> None:
+        uid = loaded.row.uid
+        if loaded.routable:
+            await self._records.unroute(loaded, fence)
+            return  # the gateway's acknowledgement comes next
+        if loaded.keep:
+            return
+        await self._platform.delete(uid)
+        if await self._platform.observe(uid) or uid in await self._platform.deployments():
+            raise Retry(after=_LOOK_AGAIN)
+        await self._records.purge(loaded, fence)
+
+    async def _end_orphan(self, uid: UUID) -> None:
+        if uid in await self._platform.deployments():
+            log.warning("orphan.ended", uid=str(uid))
+            await self._platform.delete(uid)
+
+
+def _routed(loaded: Loaded) -> Routed:
+    route = loaded.route
+    if route is None:
+        return Routed()
+    return Routed(generation=route.generation, endpoints_generation=route.endpoints_generation, rejected=route.rejected)
+
+
+def _steps(loaded: Loaded, observed: Sequence[Replica], status: Status) -> list[Step]:
+    row = loaded.row
+    noted = steps(
+        {r.id: Known(version=r.version, phase=r.phase, restarts=r.restarts) for r in loaded.replicas.values()},
+        observed,
+        phase_before=row.phase if row.observed_generation else "",
+        phase_after=status.phase,
+        reason=status.conditions[1]["message"],
+    )
+    if row.observed_generation != row.generation:
+        why = f": {row.message}" if row.message else ""
+        noted.insert(0, Step("accepted", f"Revision {row.revision} by {row.updated_by}{why}"))
+    return noted

@@ -1,0 +1,119 @@
+"""`/deployments/{id}/replicas`, what each of them printed, and `/log`: what the platform did, step by step."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import StreamingResponse
+
+from services.deployer.deployments.dependencies import DeploymentId, Responses
+from services.deployer.deployments.queries import deployment as find_deployment
+from services.deployer.deployments.queries import with_history
+from services.deployer.platforms import Platform, ReplicaNotFound
+from services.deployer.replicas import queries
+from services.deployer.replicas.schemas import ReplicaList, ReplicaView, StepView
+from services.deployer.replicas.streams import followed, whole
+from shared.errors import NotFound, ValidationFailed
+from shared.http import CurrentCaller, CurrentUnit, Page, Paging, Permission, TransactionRoute
+from shared.schema import Deployment, Replica
+
+router = APIRouter(
+    route_class=TransactionRoute, tags=["replicas"], generate_unique_id_function=lambda route: route.name
+)
+
+LONGEST_TAIL = 2000
+ReplicaId = Annotated[
+    str, Path(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=63, description="the replica's id")
+]
+_TEXT: Responses = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "lines, oldest first"}
+}
+
+
+@router.get("/deployments/{id}/replicas", summary="List the replicas")
+async def list_replicas(
+    deployment: DeploymentId,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    version: Annotated[int | None, Query(ge=1, le=1_000_000, description="of this version")] = None,
+) -> ReplicaList:
+    """Those that run, and those that have ended as long as their output is kept."""
+    row = await _live(deployment, caller, unit)
+    return ReplicaList(items=[_view(each) for each in await queries.replicas(unit.session, row.uid, version=version)])
+
+
+@router.get(
+    "/deployments/{id}/replicas/{replica}/log",
+    response_class=StreamingResponse,
+    responses=_TEXT,
+    summary="What a replica printed",
+)
+async def get_replica_log(
+    *,
+    deployment: DeploymentId,
+    replica: ReplicaId,
+    request: Request,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    tail: Annotated[int, Query(ge=0, le=LONGEST_TAIL, description="the last so many lines")] = LONGEST_TAIL,
+    follow: Annotated[bool, Query(description="go on with each new line until the replica ends")] = False,
+    previous: Annotated[bool, Query(description="of the run before this one, which has ended")] = False,
+    download: Annotated[bool, Query(description="all that is kept, as a file")] = False,
+) -> StreamingResponse:
+    """Each line begins with its time in UTC (RFC 3339)."""
+    row = await _live(deployment, caller, unit)
+    if await queries.replica(unit.session, row.uid, replica) is None:
+        raise NotFound.named("replica", f"{deployment}/replicas/{replica}")
+    platform: Platform = request.app.state.platform
+    try:
+        async for _ in platform.logs(row.uid, replica, tail=0, previous=previous):
+            break  # it only matters that there is one, while the answer can still be 404
+    except ReplicaNotFound as error:
+        what = f"{deployment}/replicas/{replica}" + (" (previous run)" if previous else "")
+        raise NotFound.named("log of replica", what) from error
+    lines = platform.logs(row.uid, replica, tail=None if download else tail, follow=follow, previous=previous)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    if download:
+        headers["Content-Disposition"] = f'attachment; filename="{replica}{"-previous" if previous else ""}.log"'
+    body = followed(lines, stopping=request.app.state.core.stopping) if follow else whole(lines)
+    return StreamingResponse(body, media_type="text/plain", headers=headers)
+
+
+@router.get("/deployments/{id}/log", response_model=Page[StepView], summary="The deployment log")
+async def list_steps(deployment: DeploymentId, caller: CurrentCaller, unit: CurrentUnit, paging: Paging) -> object:
+    """What the platform did, step by step, the newest first; kept also after the deletion."""
+    row = await with_history(unit.session, deployment)
+    row = _readable(row, deployment, caller)
+    if paging.after is not None and [type(part) for part in paging.after] != [int]:
+        raise ValidationFailed.of("query/cursor", "is not a cursor of this list; start without one")
+    found = await queries.steps(unit.session, row.uid, after=paging.after, limit=paging.limit)
+    shown, following = paging.page(found, key=lambda step: (step.id,))
+    total = await queries.count_steps(unit.session, row.uid) if paging.count else None
+    items = [StepView(at=step.at, step=step.step, message=step.message) for step in shown]
+    return Page[StepView].model_construct(items=items, next=following, total=total)
+
+
+async def _live(deployment: str, caller: CurrentCaller, unit: CurrentUnit) -> Deployment:
+    found = await find_deployment(unit.session, deployment)
+    return _readable(found.row if found else None, deployment, caller)
+
+
+def _readable(row: Deployment | None, deployment: str, caller: CurrentCaller) -> Deployment:
+    if row is None:
+        raise NotFound.named("deployment", deployment)
+    caller.require(Permission.READ, row.group_id, kind="deployment", name=deployment)
+    return row
+
+
+def _view(replica: Replica) -> ReplicaView:
+    return ReplicaView.model_validate(
+        {
+            "id": replica.id,
+            "version": replica.version,
+            "phase": replica.phase,
+            "address": f"{replica.host}:{replica.port}" if replica.port else None,
+            "routable": replica.routable,
+            "restarts": replica.restarts,
+            "started_at": replica.started_at,
+            "failure": replica.failure,
+        }
+    )

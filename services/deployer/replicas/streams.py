@@ -1,0 +1,50 @@
+"""A replica's log as pieces of bytes."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+
+_PIECE = 64 * 1024
+
+
+async def whole(lines: AsyncIterator[str]) -> AsyncGenerator[bytes]:
+    """Lines that are all there, in large pieces."""
+    piece = bytearray()
+    async for line in lines:
+        piece += _encoded(line)
+        if len(piece) >= _PIECE:
+            yield bytes(piece)
+            piece.clear()
+    if piece:
+        yield bytes(piece)
+
+
+async def followed(lines: AsyncIterator[str], *, stopping: asyncio.Event) -> AsyncGenerator[bytes]:
+    """Each line as it comes, until they end or the service stops."""
+    stopped = asyncio.create_task(stopping.wait())
+    following = asyncio.create_task(_next(lines))
+    try:
+        while True:
+            await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                return
+            line = following.result()
+            if line is None:
+                return
+            yield _encoded(line)
+            following = asyncio.create_task(_next(lines))
+    finally:
+        for task in (stopped, following):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if isinstance(lines, AsyncGenerator):
+            await lines.aclose()
+
+
+async def _next(lines: AsyncIterator[str]) -> str | None:
+    return await anext(lines, None)
+
+
+def _encoded(line: str) -> bytes:
+    return line.encode("utf-8", "backslashreplace") + b"\n"

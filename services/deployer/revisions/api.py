@@ -1,0 +1,76 @@
+"""`/deployments/{id}/revisions`: the history, readable also once the deployment is deleted."""
+
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Path
+
+from services.deployer.deployments.dependencies import DeploymentId
+from services.deployer.deployments.diff import difference, masked_env
+from services.deployer.deployments.domain import Spec
+from services.deployer.deployments.queries import with_history
+from services.deployer.revisions import queries
+from services.deployer.revisions.schemas import RevisionView
+from shared.errors import NotFound, ValidationFailed
+from shared.http import CurrentCaller, CurrentUnit, Page, Paging, Permission, TransactionRoute
+from shared.schema import Deployment, Revision
+
+router = APIRouter(
+    route_class=TransactionRoute, tags=["revisions"], generate_unique_id_function=lambda route: route.name
+)
+
+Number = Annotated[int, Path(ge=1, le=2**53, description="the revision's number")]
+
+
+@router.get("/deployments/{id}/revisions", response_model=Page[RevisionView], summary="List the revisions")
+async def list_revisions(deployment: DeploymentId, caller: CurrentCaller, unit: CurrentUnit, paging: Paging) -> object:
+    """The newest first. After a deletion: of the deployment that had this id last; by its `uid`, of that one."""
+    row = await _readable(deployment, caller, unit)
+    if paging.after is not None and [type(part) for part in paging.after] != [int]:
+        raise ValidationFailed.of("query/cursor", "is not a cursor of this list; start without one")
+    found = await queries.page(unit.session, row.uid, after=paging.after, limit=paging.limit)
+    before = {revision.number: revision for revision in found}
+    shown, following = paging.page(found[: paging.limit + 1], key=lambda revision: (revision.number,))
+    total = await queries.count(unit.session, row.uid) if paging.count else None
+    items = [_view(revision, before.get(revision.number - 1)) for revision in shown]
+    return Page[RevisionView].model_construct(items=items, next=following, total=total)
+
+
+@router.get("/deployments/{id}/revisions/{number}", summary="One revision")
+async def get_revision(
+    deployment: DeploymentId, number: Number, caller: CurrentCaller, unit: CurrentUnit
+) -> RevisionView:
+    row = await _readable(deployment, caller, unit)
+    found, before = await queries.pair(unit.session, row.uid, number)
+    if found is None:
+        raise NotFound.named("revision", f"{deployment}/revisions/{number}")
+    return _view(found, before)
+
+
+async def _readable(deployment: str, caller: CurrentCaller, unit: CurrentUnit) -> Deployment:
+    row = await with_history(unit.session, deployment)
+    if row is None:
+        raise NotFound.named("deployment", deployment)
+    caller.require(Permission.READ, row.group_id, kind="deployment", name=deployment)
+    return row
+
+
+def _view(revision: Revision, before: Revision | None) -> RevisionView:
+    spec = cast(Spec, revision.spec)
+    diff = difference(
+        cast(Spec, before.spec) if before else None,
+        spec,
+        stopped_before=before.stopped if before else False,
+        stopped_after=revision.stopped,
+    )
+    return RevisionView.model_validate(
+        {
+            "number": revision.number,
+            "at": revision.at,
+            "by": revision.by,
+            "action": revision.action,
+            "message": revision.message,
+            "spec": {**spec, "versions": [{**v, "env": masked_env(v["env"])} for v in spec["versions"]]},
+            "diff": diff,
+            "stopped": revision.stopped,
+        }
+    )

@@ -1,0 +1,10 @@
+"""Bodies of the versions API; a version's own are those of the deployment it belongs to."""
+
+from pydantic import BaseModel, Field
+
+from services.deployer.deployments.schemas import VersionView
+
+
+class VersionList(BaseModel):
+    items: list[VersionView]
+    next: str | None = Field(default=None, description="always null: there is one page")
