@@ -4,6 +4,7 @@ Raw ASGI because a framework would cost more than everything else here together.
 so far; another one is another handler in `_routes`.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -98,7 +99,10 @@ class App:
             body = rest
         if not self.loaded:
             return failure(503, "the model is still loading; see /readyz", _RETRY)
-        return await self._pool.submit(body, scope["headers"])
+        try:
+            return await self._pool.submit(body, scope["headers"])
+        except asyncio.CancelledError:  # the drain has taken too long; only the process's end cancels
+            return failure(503, "this replica had to end before the model answered; send the request again", _RETRY)
 
     async def _read_on(self, message: Message, receive: Receive) -> bytes | Answer | None:
         """The whole body that begins with `message`."""

@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-ENTRIES_LIMIT = 100_000
 READ_LIMIT = 16 << 20
 """Bytes that a tar may want at once, for a header: a bomb would ask for gigabytes."""
 
@@ -31,9 +30,9 @@ class Refused(Exception):
     """The archive is broken or holds what no model needs."""
 
 
-def unpack(archive: Path, into: Path, *, bytes_limit: int) -> bool:
+def unpack(archive: Path, into: Path, *, entries_limit: int, bytes_limit: int) -> bool:
     """Unpack into the empty folder `into`; False if this is no archive.  Raises Refused, or OSError of the disk."""
-    writer = _Writer(into, bytes_limit=bytes_limit)
+    writer = _Writer(into, entries_limit=entries_limit, bytes_limit=bytes_limit)
     with archive.open("rb") as file:
         # zipfile.is_zipfile looks at the end of the file, and takes a tar for a zip if its last member is one.
         zipped = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
@@ -52,10 +51,11 @@ def unpack(archive: Path, into: Path, *, bytes_limit: int) -> bool:
 class _Writer:
     """The folder that is filled, and the account of what it may still take."""
 
-    def __init__(self, root: Path, *, bytes_limit: int) -> None:
+    def __init__(self, root: Path, *, entries_limit: int, bytes_limit: int) -> None:
         self.files = 0
         self._root = root
-        self._entries = 0
+        self._entries_left = entries_limit
+        self._entries_limit = entries_limit
         self._bytes_left = bytes_limit
         self._bytes_limit = bytes_limit
 
@@ -87,9 +87,9 @@ class _Writer:
         self.files += 1
 
     def _place(self, name: str) -> Path:
-        self._entries += 1
-        if self._entries > ENTRIES_LIMIT:
-            raise Refused(f"it has more than {ENTRIES_LIMIT} entries")
+        self._entries_left -= 1
+        if self._entries_left < 0:
+            raise Refused(f"it has more than {self._entries_limit} entries")
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
             raise Refused(f"the name {name!r} leads out of the folder")

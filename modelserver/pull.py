@@ -52,6 +52,7 @@ class Request:
     name: str | None
     attempts: int
     timeout: int
+    entries_limit: int
     bytes_limit: int
 
     @property
@@ -62,7 +63,10 @@ class Request:
     @property
     def shown_url(self) -> str:
         """The URL without what might be secret in it."""
-        parts = urllib.parse.urlsplit(self.url)
+        try:
+            parts = urllib.parse.urlsplit(self.url)
+        except ValueError:
+            return "the given URL"
         host = parts.netloc.rpartition("@")[2]
         return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
 
@@ -162,7 +166,8 @@ def _unpack(request: Request, blob: Path, content: Path) -> Path:
     content.mkdir()
     name = request.name
     single = name is not None and not name.lower().endswith(_ARCHIVES)  # model.npz is a zip, but not to be unpacked
-    if single or not archives.unpack(blob, content, bytes_limit=request.bytes_limit):
+    limits = {"entries_limit": request.entries_limit, "bytes_limit": request.bytes_limit}
+    if single or not archives.unpack(blob, content, **limits):
         blob.rename(content / (name or "model"))
         return content
     inside = list(content.iterdir())
@@ -198,6 +203,7 @@ def parse(argv: Sequence[str]) -> Request:
     option("--name", "MOORAGE_MODEL_FILE", kind=_file_name, optional=True, about="file name of a single-file model")
     option("--attempts", "MOORAGE_PULL_ATTEMPTS", kind=positive, default="6", about="downloads to try")
     option("--timeout", "MOORAGE_PULL_TIMEOUT", kind=positive, default="30", about="seconds without a byte")
+    option("--entries-limit", "MOORAGE_PULL_ENTRIES_LIMIT", kind=positive, default="100000", about="files in it")
     option("--bytes-limit", "MOORAGE_PULL_BYTES_LIMIT", kind=positive, default=str(64 << 30), about="unpacked bytes")
     return Request(**vars(parser.parse_args(argv)))
 
