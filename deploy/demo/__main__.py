@@ -64,7 +64,7 @@ def run(here: Installation, show: Narrator, trained: Path) -> None:
         journey.show_caller()
         journey.shift_traffic(versions)
         journey.refuse()
-        journey.look_back(versions[0])
+        journey.look_back()
         journey.stop_start_delete(versions[0])
     finally:
         client.close()
@@ -78,8 +78,8 @@ def nothing_left(here: Installation, show: Narrator) -> None:
     ports = [here.port, *here.ports.values()]
     answered = [port for port in ports if asyncio.run(probe_tcp("127.0.0.1", port, deadline=0.2))]
     show.check(f"no port of the {len(ports)} that {len(units(here))} processes used", not answered, answered)
-    files = [str(file) for file in here.replicas.rglob("*") if file.is_file()]
-    show.check("no file of a replica", not files, files[:10])
+    files = [str(file) for file in here.replicas.glob("*/*")]
+    show.check("no file of a replica or of a model's copy", not files, files[:10])
 
 
 def _command_line(pid: int) -> str:

@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import threading
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -17,7 +19,10 @@ class Client:
         self._http = httpx.Client(base_url=url, timeout=60)
         self._names: dict[str, str] = {}
         self._url = url
+        self._lock = threading.Lock()
         self.token: str | None = None
+        self.sent: Counter[str] = Counter()
+        """Calls of each endpoint, by deployment."""
 
     def close(self) -> None:
         self._http.close()
@@ -47,7 +52,9 @@ class Client:
     ) -> httpx.Response:
         """One request; `upload` is a file's shown name and its bytes."""
         if not quiet:
-            self._show(method, path, body, headers=headers or {}, basic=basic, form=form, upload=upload)
+            self._narrator.command(
+                self.curl(method, path, body, headers=headers, basic=basic, form=form, upload=upload)
+            )
         arguments: dict[str, Any] = {"headers": headers}
         if body is not None:
             arguments["json"] = body
@@ -58,28 +65,32 @@ class Client:
             arguments["headers"] = (headers or {}) | {"Content-Type": "application/octet-stream"}
         if basic is not None:
             arguments["auth"] = basic
+        if not path.startswith("/api/"):
+            with self._lock:
+                self.sent[path.split("/")[2]] += 1
         answer = self._http.request(method, path, **arguments)
         if not quiet:
             self._narrator.answer(answer.status_code, self._hide(answer.text))
         return answer
 
-    def _show(
+    def curl(
         self,
         method: str,
         path: str,
-        body: Any,
+        body: Any = None,
         *,
-        headers: dict[str, str],
-        basic: tuple[str, str] | None,
-        form: dict[str, str] | None,
-        upload: tuple[str, bytes] | None,
-    ) -> None:
+        headers: dict[str, str] | None = None,
+        basic: tuple[str, str] | None = None,
+        form: dict[str, str] | None = None,
+        upload: tuple[str, bytes] | None = None,
+    ) -> str:
+        """The line that a user would type for the same call."""
         words = ["curl"]
         if method != "GET":
             words += ["-X", method]
         if basic:
             words += ["-u", f'"{self._hide(":".join(basic))}"']
-        for name, value in headers.items():
+        for name, value in (headers or {}).items():
             words += ["-H", f'"{name}: {self._hide(value)}"']
         for name, value in (form or {}).items():
             words += ["-d", f'"{name}={self._hide(value)}"']
@@ -87,7 +98,7 @@ class Client:
             words += ["--data-binary", f"@{upload[0]}"]
         if body is not None:
             words += ["-H", '"Content-Type: application/json"', "-d", shlex.quote(json.dumps(body))]
-        self._narrator.command(" ".join([*words, shlex.quote(self._url + path)]))
+        return " ".join([*words, shlex.quote(self._url + path)])
 
     def _hide(self, text: str) -> str:
         for secret, variable in self._names.items():

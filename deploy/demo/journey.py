@@ -6,6 +6,7 @@ import tarfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,12 +80,13 @@ class Journey:
         self._show.step("Sign in, make a group with a quota, and an instance type")
         self._client.name(password, "PASSWORD")
         form = {"grant_type": "password", "username": "admin", "password": password}
+        self._show.command(self._client.curl("POST", "/api/v1/auth/token", form=form))
         answer = self._client.call("POST", "/api/v1/auth/token", form=form, quiet=True)
-        token = answer.json()["access_token"]
-        self._client.name(token, "TOKEN")
-        self._client.name(answer.json()["refresh_token"], "REFRESH_TOKEN")
-        self._client.call("POST", "/api/v1/auth/token", form=form)
-        self._client.token = token
+        given = answer.json()
+        self._client.token = given["access_token"]
+        self._client.name(given["access_token"], "TOKEN")
+        self._client.name(given["refresh_token"], "REFRESH_TOKEN")
+        self._show.answer(answer.status_code, given | {"access_token": "$TOKEN", "refresh_token": "$REFRESH_TOKEN"})
         self._show.check("the token is good for /me", self._client.api("GET", "/me").json().get("admin") is True)
         quota = {"cpu": 4, "memory": "4Gi", "gpu": 0, "deployments": 3}
         group = {"id": GROUP, "name": "Clinic", "deployment_enabled": True, "quota": quota}
@@ -237,7 +239,7 @@ class Journey:
         self._show.say(f"    advice: {failure.get('advice')}")
         self._expect_deleted("broken")
 
-    def look_back(self, trained: Trained) -> None:
+    def look_back(self) -> None:
         self._show.step("History with diffs, roll back, logs of each replica, and what was measured")
         revisions = self._client.api("GET", f"/deployments/{DEPLOYMENT}/revisions", quiet=True).json()["items"]
         rows = [
@@ -255,7 +257,7 @@ class Journey:
             self._show.check(f"replica {replica['id']} has a log", log.status_code == 200 and bool(log.text), log.text)
             for line in log.text.splitlines():
                 self._show.say(f"    [dim]{line}[/dim]")
-        self._measured(trained)
+        self._measured()
 
     def stop_start_delete(self, trained: Trained) -> None:
         self._show.step("Stop (503 with a clear body), start, delete")
@@ -269,18 +271,34 @@ class Journey:
         self._show.check("started: the same token, the same answer", self._close(answer, trained.expected[:1]))
         self._expect_deleted(DEPLOYMENT)
 
-    def _measured(self, trained: Trained) -> None:
-        answer: dict[str, Any] = {}
+    def _measured(self) -> None:
+        path = f"/deployments/{DEPLOYMENT}/metrics/summary"
+        sent = self._client.sent[DEPLOYMENT]
+        figures = self._client.api("GET", path).json()
         deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:  # a scrape may still be on its way
-            path = f"/deployments/{DEPLOYMENT}/metrics?by=version,client"
-            answer = self._client.api("GET", path, quiet=True).json()
-            if answer.get("summary", {}).get("requests", 0) >= CALLS_WHILE_SHIFTING:
-                break
-            time.sleep(0.5)
-        columns = ["version", "client", "requests", "success", "4xx", "5xx"]
-        self._show.say(json.dumps(answer.get("summary", answer), indent=1)[:1500])
-        self._show.check("the requests are counted", bool(columns and answer.get("summary")), answer)
+        while figures["total"]["requests"] < sent and time.monotonic() < deadline:
+            time.sleep(0.5)  # Envoy's counts are read every second here
+            figures = self._client.api("GET", path, quiet=True).json()
+        columns = [
+            "requests",
+            "success_rate",
+            "client_errors",
+            "server_errors",
+            "latency_p50",
+            "latency_p95",
+            "latency_p99",
+        ]
+        for kind in ("version", "client"):
+            rows = [[row[kind], *(self._figure(row.get(column)) for column in columns)] for row in figures[f"{kind}s"]]
+            self._show.table(f"By {kind}", [kind, *columns], rows)
+        total = figures["total"]
+        self._show.check(f"each of the {sent} calls is counted, and none twice", total["requests"] == sent, total)
+        self._show.check("none was a 5xx", total["server_errors"] == 0, total)
+        self._show.check("the refused ones are 4xx, not successes", total["client_errors"] >= 1, total)
+
+    @staticmethod
+    def _figure(value: object) -> str:
+        return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
     def _predict_by(self, row: list[float], version: int) -> float:
         path, basic = f"/predict/{DEPLOYMENT}/{version}", ("ward-7", self._client_token)
@@ -330,7 +348,7 @@ class _Calls:
     """Calls through the weighted address, from four threads, until told to finish (and at least the wanted number)."""
 
     def __init__(self, client: Client, token: str, body: dict[str, Any]) -> None:
-        self._call = lambda: client.call(
+        self._call: Callable[[], httpx.Response] = lambda: client.call(
             "POST", f"/deployment/{DEPLOYMENT}/predict", body, basic=("ward-7", token), quiet=True
         )
         self._pool = ThreadPoolExecutor(4)

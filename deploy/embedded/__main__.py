@@ -51,7 +51,7 @@ async def wait_until_ready(here: Installation, console: Console) -> None:
     began = time.monotonic()
     ready: dict[str, float] = {}
     waiting = {unit.name: unit for unit in units(here)}
-    with Live(_progress(here, ready), console=console, transient=not console.is_terminal) as live:
+    with Live(_progress(here, ready), console=console) as live:
         while waiting:
             answers = await asyncio.gather(*(unit.ready() for unit in waiting.values()))
             for unit, answer in zip(tuple(waiting.values()), answers, strict=True):
@@ -64,6 +64,8 @@ async def wait_until_ready(here: Installation, console: Console) -> None:
                 tail = (here.logs / f"{name}.log").read_text(errors="replace")[-3000:]
                 sys.exit(f"{name} is not ready after {START_SECONDS:.0f} s. The end of its log:\n{tail}")
             await asyncio.sleep(0.05)
+    if not console.is_terminal:
+        console.print()  # there the view above ends without a line's end
 
 
 def create_admin(here: Installation) -> str | None:

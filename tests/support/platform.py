@@ -49,9 +49,10 @@ class RunningPlatform:
     def wait_ready(self) -> None:
         wait_until(lambda: asyncio.run(_all_ready(self.here)), within=START_SECONDS, what="all processes ready")
 
-    def replica_processes(self) -> list[int]:
-        """Every process that works in the folder of a replica, whoever started it."""
-        return [pid for pid, _ in processes() if str(self.here.replicas) in _command_line(pid)]
+    def replica_shims(self) -> list[int]:
+        """The processes that run replicas, one each, whoever started them."""
+        lines = ((pid, _command_line(pid)) for pid, _ in processes())
+        return [pid for pid, line in lines if "shim.py" in line and str(self.here.replicas) in line]
 
     def upload(self, folder: Path) -> str:
         headers = {"Content-Type": "application/octet-stream"}
