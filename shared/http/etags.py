@@ -10,6 +10,7 @@ IfMatch = Annotated[
     str | None,
     Header(alias="If-Match", max_length=200, description="make the change only if the resource still has this ETag"),
 ]
+"""Declare it as `if_match: IfMatch = None`: without the default the header would be required."""
 
 
 def etag(version: int) -> str:

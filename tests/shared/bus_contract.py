@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -140,8 +139,8 @@ class BusContract:
         sent = [message("churn", number) for number in range(3)]
         await bus.publish(sent)
         argv = [sys.executable, "-m", "tests.shared.crashing_member"]
-        child = subprocess.Popen(argv, env={**os.environ, **members.environment})
-        assert await asyncio.to_thread(child.wait, 30) == -signal.SIGKILL
+        child = await asyncio.create_subprocess_exec(*argv, env={**os.environ, **members.environment})
+        assert await asyncio.wait_for(child.wait(), 30) == -signal.SIGKILL
         async with consuming(members.join(), seen):
             await until(lambda: seen.numbers["churn"][-3:] == [0, 1, 2], within=20)
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import migrations
 from shared.database import Hints, Sessions, create_engine, create_sessions
-from tests.support.postgres import Server
+from tests.support.postgres import Server, database_folder
 
 
 @pytest.fixture
@@ -45,12 +45,15 @@ async def admin(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture(scope="session")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("killable"))
-    asyncio.run(made.start())
-    migrations.upgrade(made.postgres.url)
-    yield made
-    made.kill()
+def _server() -> Iterator[Server]:
+    with database_folder() as folder:
+        made = Server(folder)
+        try:
+            asyncio.run(made.start())
+            migrations.upgrade(made.postgres.url)
+            yield made
+        finally:
+            made.kill()
 
 
 @pytest.fixture

@@ -1,12 +1,17 @@
-"""A PostgreSQL server of a test's own, to be killed and started again."""
+"""A PostgreSQL server of the tests' own; some kill it and start it again."""
 
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 from uuid import uuid4
 
 import asyncpg
@@ -15,29 +20,37 @@ from deploy.embedded.postgres import Postgres
 from tests.support.ports import free_port
 
 
-class Server:
-    """Durable: what it has said is committed must be there after a kill."""
+@contextmanager
+def database_folder() -> Iterator[Path]:
+    """Where PostgreSQL's own user may enter. Not below pytest's folders: another session that starts closes them."""
+    folder = Path(tempfile.mkdtemp(prefix="moorage-test-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
-    def __init__(self, folder: Path) -> None:
-        self.postgres = Postgres(data=folder / "data", port=free_port(), password=uuid4().hex)
+
+class Server:
+    """Durable: what it has said is committed is there after a kill."""
+
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        self.postgres = Postgres(data=folder / "data", port=free_port(), password=uuid4().hex, durable=durable)
         self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
         self.postgres.initialise()
 
     async def start(self) -> None:
+        """Until it answers; nothing if it does."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             # After a kill the first attempts may fail: the old server's processes have still to notice.
             if self._process is None or self._process.poll() is not None:
-                with self._log.open("a") as output:
-                    self._process = subprocess.Popen(
-                        self.postgres.argv, stdout=output, stderr=output, cwd="/", start_new_session=True
-                    )
+                self._process = self._spawn()
             with contextlib.suppress(OSError, asyncpg.PostgresError):
                 await (await asyncpg.connect(self.postgres.url, timeout=2)).close()
                 return
             await asyncio.sleep(0.05)
-        raise TimeoutError(self._log.read_text())
+        self._fail()
 
     def kill(self) -> None:
         """SIGKILL to every process of the server at once."""
@@ -45,3 +58,10 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self._log.open("a") as output:
+            return subprocess.Popen(self.postgres.argv, stdout=output, stderr=output, cwd="/", start_new_session=True)
+
+    def _fail(self) -> NoReturn:
+        raise TimeoutError(f"PostgreSQL did not start: {self._log.read_text()}")

@@ -1,0 +1,152 @@
+"""The loop around a reconcile function: whatever that does, every key is looked at again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from shared.database import Sessions
+from shared.reconcile import Controller, Fence, Leases, Retry, Terminal
+from tests.support.waiting import until
+
+
+async def nothing() -> Iterable[str]:
+    return ()
+
+
+@asynccontextmanager
+async def controlling(reconcile: Callable[[str, Fence], Awaitable[None]], **options: Any) -> AsyncIterator[Controller]:
+    controller = Controller(**{"name": "test", "resync": nothing, **options}, reconcile=reconcile)
+    task = asyncio.ensure_future(controller.run())
+    try:
+        yield controller
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_key_that_fails_comes_again_and_holds_up_no_other() -> None:
+    runs: list[str] = []
+
+    async def reconcile(key: str, _: Fence) -> None:
+        runs.append(key)
+        if key == "bad" and runs.count("bad") < 3:
+            raise ValueError
+
+    async with controlling(reconcile, workers=1) as controller:
+        controller.wake("bad")
+        controller.wake("good")
+        await until(lambda: runs.count("bad") == 3)
+    assert runs.index("good") == 1
+
+
+async def test_a_run_that_hangs_is_cancelled() -> None:
+    runs = 0
+
+    async def reconcile(_: str, __: Fence) -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            await asyncio.Event().wait()
+
+    async with controlling(reconcile, workers=1, limit=0.05) as controller:
+        controller.wake("x")
+        await until(lambda: runs == 2)
+
+
+async def test_a_cancellation_within_a_run_ends_no_worker() -> None:
+    runs = 0
+
+    async def reconcile(_: str, __: Fence) -> None:
+        nonlocal runs
+        runs += 1
+        if runs < 4:
+            inner = asyncio.ensure_future(asyncio.Event().wait())
+            inner.cancel()
+            await inner
+
+    async with controlling(reconcile, workers=1) as controller:
+        controller.wake("x")
+        await until(lambda: runs == 4)
+
+
+async def test_retry_comes_again_and_terminal_does_not() -> None:
+    runs: list[str] = []
+
+    async def reconcile(key: str, _: Fence) -> None:
+        runs.append(key)
+        if key == "later" and runs.count(key) < 3:
+            raise Retry(0.02)
+        if key == "never":
+            raise Terminal("said why")
+
+    async with controlling(reconcile) as controller:
+        controller.wake("never")
+        controller.wake("later")
+        await until(lambda: runs.count("later") == 3)
+        assert runs.count("never") == 1
+        controller.wake("never")
+        await until(lambda: runs.count("never") == 2)
+
+
+async def test_a_resync_finds_what_nobody_told_and_a_failing_one_is_tried_again() -> None:
+    runs: list[str] = []
+    resyncs = 0
+
+    async def reconcile(key: str, _: Fence) -> None:
+        runs.append(key)
+
+    async def resync() -> Iterable[str]:
+        nonlocal resyncs
+        resyncs += 1
+        if resyncs == 1:
+            raise ValueError
+        return ["forgotten"]
+
+    async with controlling(reconcile, resync=resync, every=0.02):
+        await until(lambda: "forgotten" in runs)
+
+
+async def test_two_processes_never_work_on_one_key_at_once(sessions: Sessions) -> None:
+    working = done = 0
+
+    async def reconcile(_: str, __: Fence) -> None:
+        nonlocal working, done
+        working += 1
+        assert working == 1
+        await asyncio.sleep(0.02)
+        working -= 1
+        done += 1
+
+    one, two = (Leases(sessions, owner=owner) for owner in ("one", "two"))
+    async with controlling(reconcile, leases=one) as first, controlling(reconcile, leases=two) as second:
+        for _ in range(5):
+            first.wake("x")
+            second.wake("x")
+            await asyncio.sleep(0.03)
+        await until(lambda: done >= 5)
+        # Whoever found it leased looks again.
+        await until(lambda: len(first._queue) == len(second._queue) == 0)
+
+
+async def test_the_heartbeat_keeps_the_lease_through_a_long_run(sessions: Sessions, admin: asyncpg.Connection) -> None:
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    async def reconcile(_: str, __: Fence) -> None:
+        begun.set()
+        await end.wait()
+
+    leases = Leases(sessions, owner="ours", ttl=timedelta(seconds=0.6))
+    expires = "SELECT expires_at FROM leases WHERE name = 'test/x'"
+    async with controlling(reconcile, leases=leases) as controller:
+        controller.wake("x")
+        await begun.wait()
+        first = await admin.fetchval(expires)
+        await until(lambda: admin.fetchval(f"SELECT ({expires}) > $1::timestamptz + interval '0.5 s'", first))
+        assert await Leases(sessions, owner="theirs").claim("test/x") is None
+        end.set()
+        await until(lambda: admin.fetchval(f"SELECT ({expires}) < now()"))
