@@ -105,7 +105,7 @@ class Reconciler:
         routable = frozenset(
             replica.id
             for replica in observed
-            if replica.phase is Phase.READY and replica.version in live and not row.stopped
+            if replica.phase is Phase.READY and replica.port and replica.version in live and not row.stopped
         )
         moved = routable != loaded.routable
         status = assess(
