@@ -5,11 +5,17 @@ sound secret are blanked as a last line of defence: they should never have been 
 """
 
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+
+# Tokens of ours and JWTs, wherever a caller may have put one by mistake: into a path, say.
+_LIKE_A_SECRET = re.compile(
+    r"moor_[A-Za-z0-9.-]{1,63}_[A-Za-z0-9_-]{20,}|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"
+)
 
 _SECRET_WORDS = ("password", "token", "secret", "authorization", "signature", "cookie")
 
@@ -50,9 +56,11 @@ def configure_logging(*, service: str, level: str) -> None:
 
 
 def _blank_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for name in event:
+    for name, value in event.items():
         if any(word in name.lower() for word in _SECRET_WORDS):
             event[name] = "***"
+        elif isinstance(value, str):
+            event[name] = _LIKE_A_SECRET.sub("***", value)
     return event
 
 

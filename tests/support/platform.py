@@ -61,7 +61,7 @@ class RunningPlatform:
         return str(answer.json()["uri"])
 
     def group(self, group: str, **quota: Any) -> None:
-        body = {"id": group, "name": group, "quota": quota or None}
+        body = {"id": group, "name": group, "quota": quota}
         self.api.post("/groups", json=body).raise_for_status()
 
     def model(self, group: str, name: str, folder: Path = EXAMPLES / "whoami") -> None:
@@ -117,14 +117,14 @@ def running_platform(folder: Path, **environment: str) -> Iterator[RunningPlatfo
         wait_until(lambda: asyncio.run(_all_ready(here)), within=START_SECONDS, what=_logs(here))
         password = create_admin(here)
         assert password
-        http = httpx.Client(base_url=here.url, timeout=30)
-        form = {"grant_type": "password", "username": "admin", "password": password}
-        answer = wait_until(lambda: _ok(http.post("/api/v1/auth/token", data=form)), within=10, what="sign in")
-        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-        api = httpx.Client(base_url=f"{here.url}/api/v1", headers=headers, timeout=30)
-        with http, api:
-            secrets = [password, answer.json()["access_token"], answer.json()["refresh_token"]]
-            yield RunningPlatform(here=here, api=api, http=http, password=password, secrets=secrets)
+        with httpx.Client(base_url=here.url, timeout=30) as http:
+            form = {"grant_type": "password", "username": "admin", "password": password}
+            answer = wait_until(lambda: _ok(http.post("/api/v1/auth/token", data=form)), within=10, what="sign in")
+            given = answer.json()
+            headers = {"Authorization": f"Bearer {given['access_token']}"}
+            with httpx.Client(base_url=f"{here.url}/api/v1", headers=headers, timeout=30) as api:
+                secrets = [password, given["access_token"], given["refresh_token"]]
+                yield RunningPlatform(here=here, api=api, http=http, password=password, secrets=secrets)
     finally:
         asyncio.run(down(here, Console(quiet=True)))
         for key, value in before.items():
