@@ -1,9 +1,7 @@
 """The gateway's composition root: the only reader of its settings."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 
 from fastapi import FastAPI
 
@@ -14,13 +12,14 @@ from services.gateway.envoy.server import XdsServer
 from services.gateway.envoy.snapshot import SnapshotFile
 from services.gateway.envoy.store import Store
 from services.gateway.identity.api import router as identity
-from services.gateway.identity.commands import forget_expired
+from services.gateway.identity.commands import EXPIRED
 from services.gateway.identity.keys import SigningKeys
 from services.gateway.identity.passwords import Passwords
 from services.gateway.identity.throttle import Throttle
 from services.gateway.parts import Parts
 from services.gateway.reconciler import Reconciler
 from services.gateway.reference.api import router as reference
+from services.gateway.reference.documents import Documents
 from services.gateway.settings import GatewaySettings
 from services.gateway.users.api import router as users
 from shared.http import create_app
@@ -35,6 +34,7 @@ def create() -> tuple[GatewaySettings, FastAPI]:
 def build(settings: GatewaySettings) -> FastAPI:
     """The application. Nothing is opened before it starts, so that its description can be had without any of it."""
     core = Core(settings, service="gateway")
+    core.housekeeping.add(EXPIRED)
 
     @asynccontextmanager
     async def running(core: Core) -> AsyncIterator[None]:
@@ -46,7 +46,7 @@ def build(settings: GatewaySettings) -> FastAPI:
             keys=SigningKeys(core.sessions, core.vault, lifetime=settings.access_token_seconds),
             passwords=Passwords(),
             throttle=Throttle(),
-            reconciler=Reconciler(core.sessions, store, snapshot),
+            reconciler=Reconciler(reading=core.reading, writing=core.sessions, store=store, snapshot=snapshot),
         )
         wakes = Wakes(parts.reconciler)
         stop_hints = core.hints.listen(wakes.hint)
@@ -61,7 +61,6 @@ def build(settings: GatewaySettings) -> FastAPI:
         core.background("routes", lambda: parts.reconciler.run(serve))
         core.background("routes rescan", wakes.rescan)
         core.background("routes events", consume)
-        core.background("refresh tokens", lambda: _tidy(core))
         try:
             yield
         finally:
@@ -86,11 +85,6 @@ def build(settings: GatewaySettings) -> FastAPI:
         ready=not_ready,
     )
     app.include_router(reference)
+    # FastAPI's own hook: what we serve as /openapi.json describes all services, as users meet them behind one port.
+    app.openapi = Documents(settings.openapi_file).openapi  # type: ignore[method-assign]
     return app
-
-
-async def _tidy(core: Core) -> None:
-    while True:
-        async with core.sessions.begin() as session:
-            await forget_expired(session, now=datetime.now(UTC))
-        await asyncio.sleep(3600)

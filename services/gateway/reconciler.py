@@ -34,8 +34,9 @@ _LONGEST_SLEEP = 86_400.0
 class Reconciler:
     """`store` is what the xDS server serves; it is empty until `load`, so that server must be started afterwards."""
 
-    def __init__(self, sessions: Sessions, store: Store, snapshot: SnapshotFile) -> None:
-        self._sessions = sessions
+    def __init__(self, *, reading: Sessions, writing: Sessions, store: Store, snapshot: SnapshotFile) -> None:
+        self._reading = reading
+        self._writing = writing
         self._store = store
         self._publisher = Publisher(store, snapshot, notify=self._notified)
         self._controller = Controller(name="routes", reconcile=self._reconcile, resync=self.stale, workers=8)
@@ -83,7 +84,7 @@ class Reconciler:
 
     async def stale(self) -> Iterable[str]:
         """The ids whose rows are not what we have made routes of."""
-        async with self._sessions() as session:
+        async with self._reading() as session:
             marks = await queries.marks(session)
         return [
             i for i in {*marks, *self._plans} if i not in self._plans or self._plans[i].marks != marks.get(i, set())
@@ -92,7 +93,7 @@ class Reconciler:
     async def _load(self) -> None:
         while True:
             try:
-                async with self._sessions() as session:
+                async with self._reading() as session:
                     rows = await queries.all_rows(session)
                 break
             except Exception as error:
@@ -130,7 +131,7 @@ class Reconciler:
             self._waiters.setdefault(deployment, []).extend(waiters)
 
     async def _read(self, deployment: str) -> Plan:
-        async with self._sessions() as session:
+        async with self._reading() as session:
             rows = await queries.rows_of(session, deployment)
         now = datetime.now(UTC)
         plan = make_plan(deployment, rows, now=now)
@@ -175,7 +176,7 @@ class Reconciler:
                 return  # `_notified` wakes us when it is decided
         if not due:
             return
-        async with self._sessions.begin() as session:
+        async with self._writing.begin() as session:
             for uid, record in due.items():
                 await commands.record_route(session, uid, plan.id, record)
         if self._plans.get(plan.id) is plan:

@@ -42,9 +42,12 @@ class Once:
         if not 1 <= len(key) <= 255 or not key.isprintable():
             raise ValidationFailed.of("header/Idempotency-Key", "must be 1 to 255 printable characters")
         target = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
-        digest = hashlib.sha256(target + await request.body()).digest()
+        vault: Vault = request.app.state.core.vault
+        # Keyed, since a body may hold a password, which a plain hash would let one guess.
+        plain = hashlib.sha256(target + await request.body()).hexdigest()
+        digest = bytes.fromhex(vault.sign(plain, purpose=_PURPOSE))
         caller = (await authenticate(request)).user
-        once = cls(session, request.app.state.core.vault, caller, key)
+        once = cls(session, vault, caller, key)
         row = insert(IdempotentRequest).values(caller=caller, key=key, request_sha256=digest)
         # Waits for a transaction that is under way with the same key.
         first = await session.execute(row.on_conflict_do_nothing().returning(IdempotentRequest.key))

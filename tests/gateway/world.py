@@ -50,7 +50,7 @@ class Deployer:
             "stage": "production",
             "access": access,
             "versions": [{"number": number, "runtime": runtime} for number in versions],
-            "traffic": {"weights": _json(weights if weights is not None else {min(versions, default=1): 100})},
+            "traffic": {"weights": _json(_all_to_the_first(versions) if weights is None else weights)},
         }
         async with self.sessions.begin() as session:
             if await session.get(Group, group) is None:
@@ -208,3 +208,7 @@ def _replica(uid: UUID, version: int, stub: Stub, *, generation: int = 1) -> Rep
 
 def _json(weights: Mapping[int, int]) -> dict[str, int]:
     return {str(version): weight for version, weight in weights.items()}
+
+
+def _all_to_the_first(versions: Mapping[int, Any]) -> dict[int, int]:
+    return {version: 0 if version > min(versions) else 100 for version in versions}

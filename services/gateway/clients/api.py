@@ -17,12 +17,11 @@ from services.gateway.clients.schemas import (
     Rotation,
 )
 from services.gateway.domain import Enforcement
-from services.gateway.parameters import OFFERS_DRY_RUN, CurrentWaiting, DryRun, Waiting, name_after
+from services.gateway.parameters import OFFERS_DRY_RUN, CurrentWaiting, DeploymentId, DryRun, Waiting, name_after
 from services.gateway.parts import CurrentParts, Parts
 from shared.http import (
     CurrentCaller,
     CurrentUnit,
-    DnsLabel,
     IfMatch,
     Page,
     Paging,
@@ -34,14 +33,14 @@ from shared.http import (
 )
 from shared.schema import EndpointClient
 
-router = APIRouter(route_class=TransactionRoute, prefix="/deployments/{deployment}/clients", tags=["clients"])
+router = APIRouter(route_class=TransactionRoute, prefix="/deployments/{id}/clients", tags=["clients"])
 
 View = TypeVar("View", bound=EnforcementView)
 
 
 @router.get("", summary="List the clients of an endpoint")
 async def list_clients(
-    deployment: DnsLabel, caller: CurrentCaller, unit: CurrentUnit, paging: Paging
+    deployment: DeploymentId, caller: CurrentCaller, unit: CurrentUnit, paging: Paging
 ) -> Page[ClientView]:
     owner = await queries.owner_of(unit.session, deployment, caller, Permission.READ)
     rows = await queries.page_of_clients(unit.session, owner, after=name_after(paging), limit=paging.limit + 1)
@@ -52,7 +51,7 @@ async def list_clients(
 
 @router.get("/{client}", summary="One client")
 async def get_client(
-    response: Response, deployment: DnsLabel, client: ClientName, caller: CurrentCaller, unit: CurrentUnit
+    response: Response, deployment: DeploymentId, client: ClientName, caller: CurrentCaller, unit: CurrentUnit
 ) -> ClientView:
     owner = await queries.owner_of(unit.session, deployment, caller, Permission.READ)
     row = await queries.client_of(unit.session, owner, client)
@@ -64,7 +63,7 @@ async def get_client(
 async def create_client(
     *,
     response: Response,
-    deployment: DnsLabel,
+    deployment: DeploymentId,
     body: NewClient,
     caller: CurrentCaller,
     unit: CurrentUnit,
@@ -90,7 +89,7 @@ async def create_client(
 async def rotate_client(
     *,
     response: Response,
-    deployment: DnsLabel,
+    deployment: DeploymentId,
     client: ClientName,
     caller: CurrentCaller,
     unit: CurrentUnit,
@@ -117,7 +116,7 @@ async def rotate_client(
 @router.delete("/{client}", summary="Revoke a client", dependencies=[OFFERS_DRY_RUN])
 async def revoke_client(
     *,
-    deployment: DnsLabel,
+    deployment: DeploymentId,
     client: ClientName,
     caller: CurrentCaller,
     unit: CurrentUnit,

@@ -6,14 +6,17 @@ from services.gateway.domain import Enforcement, Record, access_of, parse_weight
 from services.gateway.endpoint import queries
 from services.gateway.endpoint.domain import example_call, url_of, version_url
 from services.gateway.endpoint.schemas import Endpoint
+from services.gateway.parameters import DeploymentId
 from services.gateway.parts import CurrentParts
-from shared.http import CurrentCaller, CurrentUnit, DnsLabel, TransactionRoute
+from shared.http import CurrentCaller, CurrentUnit, TransactionRoute
 
 router = APIRouter(route_class=TransactionRoute, tags=["endpoint"])
 
 
-@router.get("/deployments/{deployment}/endpoint", summary="Where a deployment is reached, and how")
-async def get_endpoint(deployment: DnsLabel, caller: CurrentCaller, unit: CurrentUnit, parts: CurrentParts) -> Endpoint:
+@router.get("/deployments/{id}/endpoint", summary="Where a deployment is reached, and how")
+async def get_endpoint(
+    deployment: DeploymentId, caller: CurrentCaller, unit: CurrentUnit, parts: CurrentParts
+) -> Endpoint:
     row = await queries.endpoint_of(unit.session, deployment, caller)
     base, spec = parts.settings.public_url, row.spec
     versions = {version["number"]: version for version in spec.get("versions", [])}

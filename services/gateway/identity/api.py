@@ -105,7 +105,7 @@ async def _by_refresh_token(unit: Unit, parts: Parts, token: str | None, *, now:
     return used
 
 
-@router.get("/.well-known/jwks.json", summary="The public keys that verify access tokens", name="list_keys")
+@router.get("/.well-known/jwks.json", summary="The public keys that verify access tokens")
 async def list_keys(response: Response, parts: CurrentParts) -> KeySet:
     """Also at `/.well-known/jwks.json`, without the prefix. Keys change a few times a year, with overlap."""
     response.headers["Cache-Control"] = "public, max-age=300"

@@ -9,10 +9,13 @@ import secrets
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.schema import RefreshToken, User
+
+EXPIRED = delete(RefreshToken).where(RefreshToken.expires_at < func.now())
+"""A chore for shared.housekeeping."""
 
 
 class TokenReused(Exception):
@@ -67,10 +70,6 @@ async def sign_out_everywhere(session: AsyncSession, user: str) -> None:
 async def renew_hash(session: AsyncSession, user: str, *, before: str, after: str) -> None:
     """Unless the password has been changed meanwhile."""
     await session.execute(update(User).where(User.id == user, User.password_hash == before).values(password_hash=after))
-
-
-async def forget_expired(session: AsyncSession, *, now: datetime) -> None:
-    await session.execute(delete(RefreshToken).where(RefreshToken.expires_at < now))
 
 
 def _sha256(token: str) -> bytes:
