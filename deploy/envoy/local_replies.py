@@ -64,6 +64,7 @@ _REPLIES = (
         "not_found",
         "There is no such thing",
         "There is nothing at this address. The API is under /api/v1, its description at /openapi.json.",
+        _CHALLENGES[1:],
     ),
     _Reply(
         _status(401),
@@ -133,8 +134,8 @@ _REPLIES = (
     _Reply(
         _status(400),
         400,
-        "malformed_request",
-        "The request is not HTTP as it should be",
+        "bad_request",
+        "The request is not valid",
         "The path has escaped slashes, or the request line, a header or the body is malformed.",
     ),
     _Reply(
@@ -161,8 +162,8 @@ _REPLIES = (
     _Reply(
         _status(426),
         426,
-        "malformed_request",
-        "The request is not HTTP as it should be",
+        "bad_request",
+        "The request is not valid",
         "HTTP/1.1 or HTTP/2 is needed.",
     ),
     _Reply(
@@ -200,11 +201,12 @@ def _mapper(reply: _Reply) -> dict[str, Any]:
         "body_format_override": {
             "content_type": _PROBLEM_JSON,
             "json_format": {
-                "type": f"urn:moorage:problem:{reply.code}",
+                "type": f"/docs/errors#{reply.code}",
                 "title": reply.title,
                 "status": reply.status,
                 "detail": reply.detail,
                 "code": reply.code,
+                "request_id": "%REQ(X-REQUEST-ID)%",
             },
         },
         "headers_to_add": [

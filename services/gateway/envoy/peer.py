@@ -24,6 +24,9 @@ __all__ = ["Peer"]
 _GONE: Final = ""
 """The version of what is not there: to send it is to remove, to hold it is not to have it."""
 
+_UNKNOWN: Final = "?"
+"""Envoy has refused this among others, and may have taken in some of them."""
+
 _WARMING = (CLUSTER, ENDPOINTS)
 
 
@@ -33,6 +36,7 @@ class _Record:
 
     held: str = _GONE
     under_way: str | None = None
+    nonce: str = ""  # of the response that carries what is under way
     refused: str | None = None
     reason: str = ""
     alone: bool = False
@@ -41,6 +45,9 @@ class _Record:
     def heading(self) -> str:
         """What it will hold once everything sent is acknowledged."""
         return self.held if self.under_way is None else self.under_way
+
+    def settled_at(self, version: str) -> bool:
+        return self.under_way is None and self.held == version
 
 
 @dataclass(slots=True)
@@ -64,7 +71,7 @@ class Peer:
         self._endpoint_names: set[str] = set()
         self._flights: dict[str, list[tuple[Key, str]]] = {}
         self._nonce = 0
-        self._dirty: set[str] = set()
+        self._dirty: dict[str, None] = {}  # a set that keeps its order
         self._cold: set[str] = set()
         self._unanswered: set[str] = set()
         self.node = ""
@@ -79,32 +86,33 @@ class Peer:
     # In
 
     def touch(self, ids: Iterable[str]) -> None:
-        self._dirty.update(ids)
+        self._dirty.update(dict.fromkeys(ids))
         self._wake()
 
-    def receive(self, request: DeltaDiscoveryRequest) -> set[str]:
+    def receive(self, request: DeltaDiscoveryRequest) -> list[str]:
         """Take a request in; answers the ids of the bundles that it is about."""
         if request.node.id:
             self.node = request.node.id
         if request.type_url not in TYPES:
-            return set()  # Envoy asks for nothing else in our configuration, and is not to wait for more
-        touched = self._settle(request) if request.response_nonce else set()
+            return []  # Envoy asks for nothing else in our configuration, and is not to wait for more
+        touched = self._settle(request)
         if request.type_url not in self._subscribed:
-            touched |= self._subscribe(request)
+            touched += self._subscribe(request)
         if request.type_url == ENDPOINTS:
-            touched |= self._name_endpoints(request)
-        self._dirty |= touched
+            touched += self._name_endpoints(request)
+        touched = list(dict.fromkeys(touched))
+        self._dirty.update(dict.fromkeys(touched))
         return touched
 
-    def _subscribe(self, request: DeltaDiscoveryRequest) -> set[str]:
+    def _subscribe(self, request: DeltaDiscoveryRequest) -> list[str]:
         """The first request of a type. It tells what Envoy holds already, from an earlier stream or another server."""
         self._subscribed.add(request.type_url)
         self._unanswered.add(request.type_url)
         for name, version in request.initial_resource_versions.items():
             self._record((request.type_url, name)).held = version
-        return {*self._store, *(owner(name) for name in request.initial_resource_versions)}
+        return [*self._store, *(owner(name) for name in request.initial_resource_versions)]
 
-    def _name_endpoints(self, request: DeltaDiscoveryRequest) -> set[str]:
+    def _name_endpoints(self, request: DeltaDiscoveryRequest) -> list[str]:
         for name in request.resource_names_subscribe:
             self._endpoint_names.add(name)
             if name not in request.initial_resource_versions:
@@ -114,17 +122,17 @@ class Peer:
         for name in request.resource_names_unsubscribe:
             self._endpoint_names.discard(name)
             self._forget((ENDPOINTS, name))
-        return {owner(n) for n in (*request.resource_names_subscribe, *request.resource_names_unsubscribe)}
+        return [owner(n) for n in (*request.resource_names_subscribe, *request.resource_names_unsubscribe)]
 
-    def _settle(self, request: DeltaDiscoveryRequest) -> set[str]:
-        """An acknowledgement or a refusal of the response with that nonce."""
+    def _settle(self, request: DeltaDiscoveryRequest) -> list[str]:
+        """An acknowledgement or a refusal, if it has a nonce: of the response with that nonce."""
         flight = self._flights.pop(request.response_nonce, [])
         refusal = request.error_detail.message if request.HasField("error_detail") else None
         for key, version in flight:
             record = self._records.get(key)
             if record is None:
                 continue  # unsubscribed meanwhile
-            latest = record.under_way == version
+            latest = record.nonce == request.response_nonce
             if latest:
                 record.under_way = None
             if refusal is None:
@@ -133,23 +141,23 @@ class Peer:
                 if version == _GONE and latest:
                     self._forget(key)
             elif latest and len(flight) > 1:
-                record.alone = True
+                record.held, record.alone = _UNKNOWN, True
             elif latest:
                 record.refused, record.reason = version, refusal
-        return {owner(name) for (_, name), _ in flight}
+        return [owner(name) for (_, name), _ in flight]
 
     # Out
 
     def responses(self) -> Iterator[DeltaDiscoveryResponse]:
         """What is to be sent now. Empty until an acknowledgement or a change moves something."""
         outbox = _Outbox()
-        held_back = self._scopes_held_back()
+        first = SCOPE not in self._subscribed or SCOPE in self._unanswered
         for bundle_id in self._dirty:
-            self._advance(bundle_id, outbox)
+            self._advance(bundle_id, outbox, with_scopes=not first)
         self._dirty.clear()
-        if held_back and not self._scopes_held_back():
-            for bundle_id in {*self._store, *self._keys}:
-                self._advance(bundle_id, outbox)
+        if first and not self._scopes_held_back():
+            for bundle_id in dict.fromkeys((*self._store, *self._keys)):
+                self._advance(bundle_id, outbox, with_scopes=True)
         for type_url in TYPES:
             yield from self._response(type_url, outbox)
         for (type_url, name), resource in outbox.alone:
@@ -173,6 +181,8 @@ class Peer:
             entry.resource.type_url = type_url
             entry.resource.value = resource.body
             flight.append(((type_url, resource.name), resource.version))
+        for key, _ in flight:
+            self._records[key].nonce = response.nonce
         self._flights[response.nonce] = flight
         self.sent += len(flight)
         return response
@@ -182,13 +192,13 @@ class Peer:
         callers would find half of the deployments missing."""
         return SCOPE not in self._subscribed or (SCOPE in self._unanswered and bool(self._cold))
 
-    def _advance(self, bundle_id: str, outbox: _Outbox) -> None:
+    def _advance(self, bundle_id: str, outbox: _Outbox, *, with_scopes: bool) -> None:
         wanted = self._wanted(bundle_id)
         self._cold.add(bundle_id)
         if not self._bring([r for r in wanted.values() if r.type_url in _WARMING], outbox):
             return
         self._cold.discard(bundle_id)
-        if self._scopes_held_back():
+        if not with_scopes:
             return
         scopes_there = self._bring([r for r in wanted.values() if r.type_url == SCOPE], outbox)
         scopes_gone = self._drop(SCOPE, bundle_id, outbox)
@@ -205,7 +215,7 @@ class Peer:
         for resource in resources:
             key = (resource.type_url, resource.name)
             record = self._record(key)
-            held = held and record.held == resource.version == record.heading
+            held = held and record.settled_at(resource.version)
             if resource.version in (record.heading, record.refused) or not self._may_send(key):
                 continue
             if resource.type_url == CLUSTER and record.held != _GONE:
@@ -225,8 +235,10 @@ class Peer:
         return not extra
 
     def _extra(self, type_url: str, bundle_id: str) -> list[Key]:
+        """What Envoy holds, or is being sent or rid of, and shall not hold."""
         wanted = self._wanted(bundle_id)
-        return [key for key in self._keys.get(bundle_id, ()) if key[0] == type_url and key not in wanted]
+        unwanted = [key for key in self._keys.get(bundle_id, ()) if key[0] == type_url and key not in wanted]
+        return [key for key in unwanted if not self._records[key].settled_at(_GONE)]
 
     def _send(self, key: Key, resource: Resource | None, outbox: _Outbox) -> None:
         record = self._records[key]
@@ -251,7 +263,7 @@ class Peer:
             record = self._records.get(key, _Record())
             if record.refused == resource.version:
                 return Status(Phase.REJECTED, record.reason)
-            pending = pending or not (record.held == resource.version == record.heading)
+            pending = pending or not record.settled_at(resource.version)
         extra = [*self._extra(SCOPE, bundle_id), *self._extra(CLUSTER, bundle_id)]
         for key in extra:
             if self._records[key].refused == _GONE:

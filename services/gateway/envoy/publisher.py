@@ -56,7 +56,10 @@ class _Change:
     bundle: Bundle | None
     routes: DeploymentRoutes | None
     waiters: list[asyncio.Future[Outcome]] = field(default_factory=list)
-    is_revert: bool = False
+    before: Bundle | None = None
+    """What was wanted before, if that was not enforced yet either."""
+    refused: frozenset[str] = frozenset()
+    """Versions that Envoy has refused on the way here: this is then the way back."""
 
 
 class Publisher:
@@ -120,6 +123,7 @@ class Publisher:
         for bundle_id, change in changes.items():
             if (earlier := self._open.get(bundle_id)) is not None:
                 change.waiters.extend(earlier.waiters)
+                change.before = earlier.bundle
             self._open[bundle_id] = change
             self._acknowledged.pop(bundle_id, None)
         self._store.apply({bundle_id: change.bundle for bundle_id, change in changes.items()})
@@ -135,18 +139,23 @@ class Publisher:
             status = self._store.status(bundle_id)
             if status.phase is Phase.ENFORCED:
                 self._acknowledged[bundle_id] = change
-            elif status.phase is Phase.REJECTED and not change.is_revert:
+            elif status.phase is Phase.REJECTED:
                 _log.error("routes refused by envoy", extra={"deployment": bundle_id, "reason": status.reason})
                 del self._open[bundle_id]
-                self._tell(bundle_id, change, Rejected(status.reason))
-                reverts[bundle_id] = _Change(self._last_good(bundle_id), None, is_revert=True)
+                if not change.refused:
+                    self._tell(bundle_id, change, Rejected(status.reason))
+                reverts[bundle_id] = self._way_back(bundle_id, change)
         if self._acknowledged and self._recorder is None:
             self._recorder = asyncio.create_task(self._record())
         if reverts:
             self._want(reverts)
 
-    def _last_good(self, bundle_id: str) -> Bundle | None:
-        return self._good.get(bundle_id) or self._snapshot.read(bundle_id)
+    def _way_back(self, bundle_id: str, change: _Change) -> _Change:
+        """To the latest state that Envoy has not refused; to none, if there is none."""
+        refused = change.refused | {change.bundle.version if change.bundle else ""}
+        candidates = (change.before, self._good.get(bundle_id), self._snapshot.read(bundle_id))
+        bundle = next((each for each in candidates if each and each.version not in refused), None)
+        return _Change(bundle, None, refused=refused)
 
     async def _record(self) -> None:
         """Write what is acknowledged, then say that it is enforced. What comes meanwhile goes into the next batch."""
@@ -173,7 +182,7 @@ class Publisher:
             self._good.pop(bundle_id, None)
         else:
             self._good[bundle_id] = change.bundle
-        if not change.is_revert:
+        if not change.refused:
             self._tell(bundle_id, change, Enforced(change.routes))
 
     def _tell(self, bundle_id: str, change: _Change, outcome: Outcome) -> None:

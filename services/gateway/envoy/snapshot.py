@@ -37,17 +37,16 @@ class SnapshotFile:
         path.touch(mode=0o600)
         path.chmod(0o600)  # SQLite gives its journal the same
         try:
-            self._connection = _open(path)
-            self.versions = {bundle_id: bundle.version for bundle_id, bundle in _load(self._connection).items()}
+            self._connection, self.versions = _open(path)
         except _Unusable as error:
             aside = path.with_name(f"{path.name}.unusable-{time.time_ns()}")
             _log.error("snapshot unusable, put aside", extra={"aside": str(aside), "reason": str(error)})
-            for file in path.parent.glob(f"{path.name}*"):
-                if file.name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-                    file.rename(aside.with_name(file.name.replace(path.name, aside.name)))
+            for suffix in ("", "-wal", "-shm"):
+                file = path.with_name(path.name + suffix)
+                if file.exists():
+                    file.rename(aside.with_name(aside.name + suffix))
             path.touch(mode=0o600)
-            self._connection = _open(path)
-            self.versions = {}
+            self._connection, self.versions = _open(path)
 
     def write(self, changes: Mapping[str, Bundle | None]) -> None:
         """Make this durable. None removes."""
@@ -90,17 +89,22 @@ def read_snapshot(path: Path) -> dict[str, Bundle]:
         return {}
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path) -> tuple[sqlite3.Connection, dict[str, str]]:
+    """A connection to write, and the versions that the file holds."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    # Every commit reaches the disk: not even a power cut brings a revoked client back.
-    connection.execute("PRAGMA synchronous = FULL")
-    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {_FORMAT}")
-    return connection
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # Every commit reaches the disk: not even a power cut brings a revoked client back.
+        connection.execute("PRAGMA synchronous = FULL")
+        if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute(_SCHEMA)
+                connection.execute(f"PRAGMA user_version = {_FORMAT}")
+        return connection, {bundle_id: bundle.version for bundle_id, bundle in _load(connection).items()}
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _load(connection: sqlite3.Connection) -> dict[str, Bundle]:

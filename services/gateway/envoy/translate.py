@@ -9,12 +9,17 @@ A deployment is one cluster and one ClusterLoadAssignment a version, and two sco
 first two path segments. The API's own routes are `platform.py`'s.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
-from envoy.config.core.v3 import address_pb2, base_pb2, config_source_pb2, protocol_pb2
+from envoy.config.core.v3 import (
+    address_pb2,
+    base_pb2,
+    config_source_pb2,
+    protocol_pb2,
+    substitution_format_string_pb2,
+)
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2, scoped_route_pb2
 from envoy.extensions.filters.http.basic_auth.v3 import basic_auth_pb2
@@ -25,6 +30,7 @@ from envoy.type.matcher.v3 import string_pb2
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from services.gateway.envoy.model import DeploymentRoutes, Endpoint
@@ -228,7 +234,8 @@ def _retries() -> route_components_pb2.RetryPolicy:
                 typed_config=pack(previous_hosts_pb2.PreviousHostsPredicate()),
             )
         ],
-        host_selection_retry_max_attempts=5,
+        # By least requests a dead replica, which has none, is drawn first: draw until it is another one.
+        host_selection_retry_max_attempts=32,
         retry_back_off=route_components_pb2.RetryPolicy.RetryBackOff(
             base_interval=Duration(nanos=5_000_000), max_interval=Duration(nanos=100_000_000)
         ),
@@ -333,16 +340,23 @@ _TITLES = {
 
 
 def problem(status: int, code: str, detail: str) -> route_components_pb2.DirectResponseAction:
-    """An answer without any upstream, as a problem (RFC 9457); the bootstrap gives it its content type."""
-    body = {
-        "type": f"urn:moorage:problem:{code}",
-        "title": _TITLES[code],
-        "status": status,
-        "detail": detail,
-        "code": code,
-    }
+    """An answer without any upstream, as a problem (RFC 9457), of the same form as the services' own."""
+    body = Struct()
+    body.update(
+        {
+            "type": f"/docs/errors#{code}",
+            "title": _TITLES[code],
+            "status": status,
+            "detail": detail,
+            "code": code,
+            "request_id": "%REQ(X-REQUEST-ID)%",
+        }
+    )
     return route_components_pb2.DirectResponseAction(
-        status=status, body=base_pb2.DataSource(inline_string=json.dumps(body))
+        status=status,
+        body_format=substitution_format_string_pb2.SubstitutionFormatString(
+            json_format=body, content_type="application/problem+json"
+        ),
     )
 
 
