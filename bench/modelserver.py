@@ -319,7 +319,8 @@ def run(options: argparse.Namespace) -> None:
                     rounds = take_turns((bare, server), body, options)
                     results.append(summary(name, count, rounds))
                     print(line(results[-1]))
-                    assert results[-1]["floor"] < 0.8 * ceiling, "the load generator is the bottleneck"
+                    if max(results[-1]["floor"], results[-1]["server"]) > 0.8 * ceiling:
+                        print("         (the load generator was the bottleneck: this line says little)")
     if options.json:
         document = {"load_generator": ceiling, "connections": options.connections, "results": results}
         options.json.write_text(json.dumps(document, indent=1) + "\n")

@@ -3,6 +3,7 @@
 The platform reads both.  The traceback, if there is one, goes to stderr and so into the replica's log.
 """
 
+import contextlib
 import enum
 import json
 import os
@@ -77,8 +78,10 @@ def report(failure: Failure) -> None:
             "message": printable(failure.message),
             "advice": printable(failure.advice),
         }
-        # Written in place: on Kubernetes the file is a mount, which cannot be replaced.
-        Path(path).write_text(json.dumps(document), encoding="utf-8")
+        # Written in place: on Kubernetes the file is a mount, which cannot be replaced.  If it cannot be written, the
+        # exit code and the log still tell.
+        with contextlib.suppress(OSError):
+            Path(path).write_text(json.dumps(document), encoding="utf-8")
 
 
 def printable(text: str) -> str:

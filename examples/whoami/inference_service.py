@@ -9,5 +9,5 @@ class InferenceService:
     def __init__(self, model_path: str) -> None:
         pass  # there is nothing to load
 
-    def process_request(self, request: dict[str, Any]) -> dict[str, Any]:
+    def process_request(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002  # the contract
         return {"caller": current_request.user, "headers": sorted(current_request.headers)}
