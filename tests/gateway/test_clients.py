@@ -235,7 +235,7 @@ async def test_lists_have_pages(gateway: Gateway) -> None:
 async def test_what_could_do_harm_or_makes_no_sense_is_refused(gateway: Gateway) -> None:
     ana = await gateway.people.add("ana", groups=[("risk", "edit")])
     await gateway.deployer.deploy("churn", {})
-    names = ["", "a_b", "a b", "ana:x", "ana\nroot", "ana\n", "x" * 64, "é", "a\x00", None, 7]
+    names = ["", ".", "..", "a_b", "a b", "ana:x", "ana\nroot", "ana\n", "x" * 64, "é", "a\x00", None, 7]
     times = ["2020-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "2030-01-01T00:00:00", 7]
     wrong = [({"name": name}, "/name") for name in names]
     wrong += [({"name": "batch", "expires_at": at}, "/expires_at") for at in times]

@@ -175,11 +175,15 @@ def settings_of(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     }
 
 
+def parsed(environment: Mapping[str, str]) -> GatewaySettings:
+    names = {name.removeprefix("MOORAGE_").lower(): value for name, value in environment.items()}
+    return GatewaySettings(**names)  # type: ignore[arg-type]  # as the environment has them: text
+
+
 @asynccontextmanager
 async def running_gateway(environment: Mapping[str, str]) -> AsyncIterator[Gateway]:
     """The gateway's application in this process, ready."""
-    names = {name.removeprefix("MOORAGE_").lower(): value for name, value in environment.items()}
-    settings = GatewaySettings(**names)  # type: ignore[arg-type]  # as the environment has them: text
+    settings = parsed(environment)
     app = build(settings)
     async with serving(app) as http:
         sessions = app.state.core.sessions

@@ -9,7 +9,8 @@ from shared.http import Body, Timestamp
 
 ClientName = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,63}$"),
+    # At least one that is no dot: "." and ".." could not be named in a URL.
+    StringConstraints(pattern=r"^[A-Za-z0-9.-]*[A-Za-z0-9-][A-Za-z0-9.-]*$", max_length=63),
     Field(
         description="letters, digits, '.' and '-'; the model learns it as X-Forwarded-User",
         examples=["churn-batch"],

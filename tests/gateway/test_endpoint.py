@@ -1,0 +1,52 @@
+"""The endpoint's page: addresses that work as shown."""
+
+import json
+import shlex
+
+from tests.gateway.envoy.harness import Envoy, Stub, call
+from tests.gateway.world import Gateway
+
+
+async def test_the_example_works_as_shown(gateway: Gateway, envoy: Envoy) -> None:
+    ana = await gateway.people.add("ana", groups=[("risk", "edit")])
+    body = '{"type": "dense", "feature_num": "2", "data": {"insts": [[1, 2]]}}'
+    async with Stub("one") as one, Stub("two") as two:
+        metadata = {"example": body, "team": "it's theirs"}
+        await gateway.deployer.settled(
+            await gateway.deployer.deploy("churn", {1: one, 3: two}, {1: 100, 3: 0}, metadata=metadata)
+        )
+        token = (await gateway.client("churn", "batch", ana))["token"]
+        page = (await gateway.http.get("/api/v1/deployments/churn/endpoint", headers=ana)).json()
+        assert page | {"example": ""} == {
+            "url": "http://moorage.test/deployment/churn",
+            "versions": {"1": "http://moorage.test/predict/churn/1", "3": "http://moorage.test/predict/churn/3"},
+            "hosts": [],
+            "grpc": None,
+            "access": "private",
+            "example": "",
+            "enforced": True,
+            "reason": None,
+        }
+        words = shlex.split(page["example"].replace("<client>:<token>", f"batch:{token}"))
+        auth, data, url = words[words.index("-u") + 1], words[words.index("-d") + 1], words[-1]
+        user, _, password = auth.partition(":")
+        path = url.removeprefix("http://moorage.test")
+        answer = await call(envoy, path, method="POST", content=data, auth=(user, password))
+        assert answer.status == 200
+        assert answer.body["request"] == "POST /predict HTTP/1.1"
+        assert json.loads(answer.body["body"]) == json.loads(body)
+        fixed = await call(envoy, page["versions"]["3"].removeprefix("http://moorage.test"), auth=(user, password))
+        assert fixed.body["name"] == "two"
+
+
+async def test_who_may_see_it(gateway: Gateway) -> None:
+    await gateway.deployer.deploy("churn", {}, access="public")
+    url = "/api/v1/deployments/churn/endpoint"
+    stranger = await gateway.people.add("sam")
+    assert (await gateway.http.get(url)).status_code == 401
+    assert (await gateway.http.get(url, headers=stranger)).status_code == 404
+    reader = await gateway.people.add("rita", groups=[("risk", "read")])
+    page = (await gateway.http.get(url, headers=reader)).json()
+    assert (page["enforced"], page["versions"], page["access"]) == (False, {}, "public")
+    assert page["reason"]
+    assert (await gateway.http.get(url.replace("churn", "none"), headers=reader)).status_code == 404
