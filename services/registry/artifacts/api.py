@@ -1,0 +1,126 @@
+"""`/artifacts`, `/artifacts/{digest}`."""
+
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi.responses import FileResponse
+from starlette.requests import ClientDisconnect
+
+from services.registry.artifacts import commands, download, queries
+from services.registry.artifacts.domain import DIGEST, PULL, link_is_good, parse_digest, registry_uri
+from services.registry.artifacts.schemas import ArtifactView
+from services.registry.artifacts.store import BlobStore
+from services.registry.parameters import problems
+from shared.errors import BadRequest, InvalidToken, NotFound, PermissionDenied, ValidationFailed
+from shared.http import Caller, CurrentCaller, CurrentUnit, Permission, TransactionRoute
+from shared.http.auth import authenticate
+
+router = APIRouter(route_class=TransactionRoute, prefix="/artifacts", tags=["artifacts"])
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "the bytes of a file, or of a tar (.gz, .bz2, .xz) or zip archive",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+_BY_LINK_OR_TOKEN: dict[str, Any] = {"security": [{}, {"HTTPBearer": []}]}
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Upload the bytes of a model",
+    responses=problems(413),
+    openapi_extra=_BODY,
+)
+async def upload_artifact(
+    *,
+    request: Request,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    digest: Annotated[str | None, Query(max_length=100, description="SHA-256 that the bytes must have")] = None,
+    x_content_sha256: Annotated[str | None, Header(max_length=100, description="the same, as a header")] = None,
+) -> ArtifactView:
+    """Streamed: `curl --data-binary @model.tar.gz -H 'Content-Type: application/octet-stream' …`. For whoever may edit
+    in some group. Kept once by content: the same bytes again give the same answer.
+
+    An archive is examined before it is accepted. Names that lead out of its folder or that not every file system takes,
+    links, devices, encrypted or doubled entries, more than 100,000 entries and bombs are refused (`bad_archive`).
+    """
+    _may_upload(caller)
+    announced = _announced(digest, x_content_sha256)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("", "application/json") or kind.startswith("multipart/"):
+        message = "must say application/octet-stream, and the body be the bytes themselves"
+        raise ValidationFailed.of("header/Content-Type", message)
+    await unit.session.rollback()  # an upload takes its time: no connection waits for it
+    length = request.headers.get("content-length", "")
+    try:
+        stored = await _store(request).add(
+            request.stream(), announced_size=int(length) if length.isdecimal() else None, announced_digest=announced
+        )
+    except ClientDisconnect:
+        raise BadRequest("The upload was broken off; nothing was kept.") from None
+    await commands.record(unit.session, stored, user=caller.user)
+    return ArtifactView(uri=registry_uri(stored.digest), digest=stored.digest, size=stored.size)
+
+
+@router.get(
+    "/{digest}",
+    summary="Download uploaded bytes",
+    response_class=FileResponse,
+    responses=download.OPENAPI,
+    openapi_extra=_BY_LINK_OR_TOKEN,
+)
+async def download_artifact(
+    *,
+    request: Request,
+    unit: CurrentUnit,
+    digest: Annotated[str, Path(pattern=f"^{DIGEST}$", description="SHA-256 of the bytes")],
+    expires: Annotated[int | None, Query(ge=0, le=2**53, description="of a signed link: seconds since 1970")] = None,
+    signature: Annotated[str | None, Query(max_length=200, description="of a signed link")] = None,
+) -> FileResponse:
+    """By a signed link, as replicas do; or with a token, by whoever uploaded them or may read a model version that
+    consists of them. `Range` gives a part."""
+    if signature is not None or expires is not None:
+        vault = request.app.state.core.vault
+        if not link_is_good(
+            digest,
+            expires=expires or 0,
+            signature=signature or "",
+            now=time.time(),
+            verify=lambda message, given: vault.verify(message, given, purpose=PULL),
+        ):
+            raise InvalidToken("The link is not one of ours, or has expired; get a new one.")
+        size = await queries.size(unit.session, digest)
+    else:
+        caller = await authenticate(request)
+        size = (await queries.sizes(unit.session, [digest], caller=caller)).get(digest)
+    if size is None:
+        raise NotFound.named("artifact", digest)
+    return await download.blob(_store(request), digest, size=size)
+
+
+def _may_upload(caller: Caller) -> None:
+    if not caller.admin and max(caller.permissions.values(), default=0) < Permission.EDIT:
+        raise PermissionDenied("You need the permission edit on some group to upload.", permission="edit")
+
+
+def _announced(digest: str | None, header: str | None) -> str | None:
+    given: set[str] = set()
+    for name, value in (("query/digest", digest), ("header/X-Content-SHA256", header)):
+        if value is not None:
+            try:
+                given.add(parse_digest(value))
+            except ValueError as error:
+                raise ValidationFailed.of(name, str(error)) from error
+    if len(given) > 1:
+        raise ValidationFailed.of("query/digest", "differs from X-Content-SHA256")
+    return given.pop() if given else None
+
+
+def _store(request: Request) -> BlobStore:
+    store: BlobStore = request.app.state.blobs
+    return store

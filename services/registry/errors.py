@@ -1,0 +1,37 @@
+"""Errors that only the registry raises.
+
+ValidationFailed
+├── BadArchive                an archive that could do harm, or is broken
+├── DigestMismatch            the bytes that came are not the ones that were announced
+└── UnsupportedScheme         an artifact's address of a kind that this installation cannot read
+Conflict
+├── LastManager               nobody could manage the group any more
+└── RunMismatch               the run has registered something else before
+"""
+
+from shared.errors import Conflict, ValidationFailed
+
+
+class BadArchive(ValidationFailed):
+    code = "bad_archive"
+    title = "The archive is refused"
+
+
+class DigestMismatch(ValidationFailed):
+    code = "digest_mismatch"
+    title = "The bytes are not the ones that were announced"
+
+
+class UnsupportedScheme(ValidationFailed):
+    code = "unsupported_scheme"
+    title = "Artifacts of this scheme are not supported here"
+
+
+class LastManager(Conflict):
+    code = "last_manager"
+    title = "The group needs a manager"
+
+
+class RunMismatch(Conflict):
+    code = "run_mismatch"
+    title = "The run has registered another version before"

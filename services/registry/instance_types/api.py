@@ -1,0 +1,125 @@
+"""`/instance-types`, `/instance-types/{id}`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from services.registry.instance_types import commands, queries
+from services.registry.instance_types.domain import Gpu
+from services.registry.instance_types.schemas import (
+    InstanceTypeCreate,
+    InstanceTypePatch,
+    InstanceTypeView,
+    Toleration,
+)
+from services.registry.parameters import DRY_RUN, InstanceTypeId, problems
+from shared.http import (
+    Caller,
+    CurrentCaller,
+    CurrentUnit,
+    DnsLabel,
+    IfMatch,
+    Page,
+    Paging,
+    Permission,
+    TransactionRoute,
+    etag,
+)
+from shared.schema import InstanceType
+
+router = APIRouter(route_class=TransactionRoute, prefix="/instance-types", tags=["instance types"])
+
+
+@router.get("", summary="List instance types")
+async def list_instance_types(
+    *,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    paging: Paging,
+    group: Annotated[DnsLabel | None, Query(description="only those that this group may use")] = None,
+) -> Page[InstanceTypeView]:
+    """Those that are open to your groups; all of them for platform admins. Sorted by id."""
+    if group is not None:
+        caller.require(Permission.READ, group, kind="group", name=group)
+    rows, total = await queries.page(unit.session, caller=caller, group=group, paging=paging)
+    shown, following = paging.page(rows, key=lambda each: (each.id,))
+    return Page(items=[_view(each, caller) for each in shown], next=following, total=total)
+
+
+@router.post("", status_code=201, summary="Offer an instance type", responses=problems(409), dependencies=DRY_RUN)
+async def create_instance_type(
+    *, body: InstanceTypeCreate, caller: CurrentCaller, unit: CurrentUnit, response: Response
+) -> InstanceTypeView:
+    """For platform admins."""
+    caller.require_admin()
+    made = await commands.create(unit.session, body)
+    response.headers["Location"] = f"/api/v1/instance-types/{made.id}"
+    return _answer(made, caller, response)
+
+
+@router.get("/{instance_type}", summary="Get an instance type")
+async def get_instance_type(
+    *, instance_type: InstanceTypeId, caller: CurrentCaller, unit: CurrentUnit, response: Response
+) -> InstanceTypeView:
+    return _answer(await queries.find(unit.session, instance_type, caller=caller), caller, response)
+
+
+@router.patch("/{instance_type}", summary="Change an instance type", responses=problems(409, 412), dependencies=DRY_RUN)
+async def update_instance_type(
+    *,
+    instance_type: InstanceTypeId,
+    body: InstanceTypePatch,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    response: Response,
+    if_match: IfMatch = None,
+) -> InstanceTypeView:
+    """For platform admins. A JSON merge patch. What runs keeps the size it was given; a size that live deployments use
+    can grow, but not shrink (`in_use` names them)."""
+    await queries.find(unit.session, instance_type, caller=caller)
+    caller.require_admin()
+    changed = await commands.change(unit.session, instance_type, body, caller=caller, if_match=if_match)
+    return _answer(changed, caller, response)
+
+
+@router.delete(
+    "/{instance_type}",
+    status_code=204,
+    summary="Retire an instance type",
+    responses=problems(409, 412),
+    dependencies=DRY_RUN,
+)
+async def delete_instance_type(
+    *,
+    instance_type: InstanceTypeId,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    if_match: IfMatch = None,
+) -> None:
+    """For platform admins. Refused while live deployments use it (`in_use` names them)."""
+    await queries.find(unit.session, instance_type, caller=caller)
+    caller.require_admin()
+    await commands.delete(unit.session, instance_type, caller=caller, if_match=if_match)
+
+
+def _answer(found: InstanceType, caller: Caller, response: Response) -> InstanceTypeView:
+    response.headers["ETag"] = etag(found.version)
+    return _view(found, caller)
+
+
+def _view(found: InstanceType, caller: Caller) -> InstanceTypeView:
+    groups = found.groups
+    if groups is not None:
+        groups = [group for group in groups if caller.may(Permission.READ, group)]
+    return InstanceTypeView(
+        id=found.id,
+        name=found.name,
+        cpu=float(found.cpu),
+        memory=found.memory,
+        gpu=Gpu(found.gpu, found.gpu_model).show(),
+        node_selector=found.node_selector,
+        tolerations=[Toleration(**each) for each in found.tolerations],
+        groups=groups,
+        created_at=found.created_at,
+        updated_at=found.updated_at,
+    )
