@@ -1,14 +1,14 @@
 """Keeps the processes of an installation running.
 
 Started in the background by `up`, it holds the installation's lock, adopts what runs already (after its own death
-nothing else has stopped), starts what does not, and restarts what dies, ever more slowly if it dies at once.
+nothing else has stopped), starts what does not run, and restarts what dies: at once if it had become ready, else ever
+more slowly.
 """
 
 import asyncio
 import contextlib
 import json
 import signal
-import time
 from pathlib import Path
 
 import migrations
@@ -21,7 +21,6 @@ log = get_logger(__name__)
 
 _GRACE = 15.0
 _LARGEST_LOG = 16 * 2**20
-_STEADY = 10.0  # a process that has run so long is restarted at once
 
 
 class Supervisor:
@@ -62,18 +61,17 @@ class Supervisor:
         if unit.after:
             await self._migrated.wait()
         while True:
-            began = time.monotonic()
             process = self.adopt(unit) or await self._start(unit)
             self._processes[unit.name] = process
             watch = asyncio.create_task(self._watch_ready(unit))
             exit_code = await process.wait()
             watch.cancel()
+            failures = 0 if self._ready[unit.name].is_set() else failures + 1
             self._ready[unit.name].clear()
-            failures = 0 if time.monotonic() - began > _STEADY else failures + 1
             log.warning("process.ended", process=unit.name, exit_code=exit_code)
             # What it has started must not stay behind: PostgreSQL's workers hold what a new one needs.
             await process.kill()
-            await asyncio.sleep(min(0.1 * 2**failures, 10.0) if failures > 1 else 0)
+            await asyncio.sleep(min(0.1 * 2**failures, 10.0) if failures else 0)
 
     async def _start(self, unit: Unit) -> Process:
         output = self._here.logs / f"{unit.name}.log"

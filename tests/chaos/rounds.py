@@ -190,25 +190,28 @@ def one_round(platform: RunningPlatform, seed: int, token: str, *, victims: tupl
         messages = main_job(platform, name)
     platform.wait_ready()
     check_world(platform, name, messages)
-    wait_until(lambda: _events_are_right(platform), within=30, what="each change's event once")
+    _settle_events(platform)
     persist(lambda: platform.api.delete(f"/deployments/{name}"), accept=(404,))
     wait_until(lambda: len(platform.replica_shims()) == 1, within=60, what="only the bystander's replica")
-    unexcused = [
-        (at, what)
-        for at, what in bystander.failures
-        if not any(death - 0.5 <= at <= death + 5 for death in killer.envoy_deaths)
-    ]
-    assert not unexcused, (unexcused[:5], killer.killed)
+    answered = [(at, what) for at, what in bystander.failures if what[0].isdigit()]
+    assert not answered, (answered[:5], killer.killed)  # Envoy dead cuts a connection; Envoy alive answers 200
+    cut = [at for at, _ in bystander.failures if not any(at - 15 <= death <= at + 1 for death in killer.envoy_deaths)]
+    assert not cut, (bystander.failures[:5], killer.killed)
     killed = ", ".join(f"{count}x {victim}" for victim, count in sorted(Counter(killer.killed).items()))
     return f"{len(messages)} changes, {bystander.calls} calls, {len(bystander.failures)} while Envoy was away; {killed}"
 
 
-def _events_are_right(platform: RunningPlatform) -> bool:
-    try:
-        asyncio.run(check_events(platform))
-    except (AssertionError, OSError, asyncpg.PostgresError):
-        return False
-    return True
+def _settle_events(platform: RunningPlatform) -> None:
+    """The relay may still be at work for a moment."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            asyncio.run(check_events(platform))
+            return
+        except (AssertionError, OSError, asyncpg.PostgresError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def prepare(platform: RunningPlatform) -> str:
