@@ -6,9 +6,7 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.bus.postgres import PostgresBus
-from shared.database import Hints
-from shared.housekeeping import _LOCK, SHARED, Housekeeping
+from shared.housekeeping import _LOCK, Housekeeping
 from tests.support.waiting import until
 
 OLD = {
@@ -26,14 +24,11 @@ OLD = {
 }  # fmt: skip
 
 
-async def test_the_old_goes_and_the_new_stays(
-    engine: AsyncEngine, database_url: str, admin: asyncpg.Connection
-) -> None:
+async def test_the_old_goes_and_the_new_stays(engine: AsyncEngine, admin: asyncpg.Connection) -> None:
     for statement, young, old in OLD.values():
         for name, age in (("young", young), ("old", old)):
             await admin.execute(statement.replace("$1", f"'{name}'").replace("$2", f"'{age}'"))
-    keeping = Housekeeping(engine, [*SHARED, PostgresBus(engine, Hints(database_url)).expired()])
-    assert await keeping.tidy()
+    assert await Housekeeping(engine).tidy()
     for table, column in (("idempotent_requests", "key"), ("inbox", "event_id"), ("leases", "name")):
         assert [row[0] for row in await admin.fetch(f"SELECT {column} FROM {table}")] == ["young"]
 
