@@ -32,7 +32,13 @@ _COLLECTIONS = {
     "metrics": ("metrics", "feedback", "usage"),
     "deployer": ("deployments", "runtimes"),
 }
-_OUTSIDE_THE_API = (("openapi.json", ""), ("docs", ""), (".well-known", "jwks.json"))
+# By the first two segments of the path; what the gateway sees instead of it, if not the same.
+_OUTSIDE_THE_API = {
+    ("openapi.json", ""): "",
+    ("docs", ""): "",
+    ("docs", "errors"): "",
+    (".well-known", "jwks.json"): f"{_API}/.well-known/jwks.json",
+}
 
 
 def platform_scopes() -> Bundle:
@@ -42,9 +48,9 @@ def platform_scopes() -> Bundle:
 
 def _scopes() -> Iterator[Resource]:
     yield _scope("api", ("api", "v1"), _api_routes())
-    for first, second in _OUTSIDE_THE_API:
-        match = route_components_pb2.RouteMatch(prefix="/")
-        yield _scope(first, (first, second), [_to("gateway", match)])
+    for (first, second), seen_as in _OUTSIDE_THE_API.items():
+        match = route_components_pb2.RouteMatch(prefix=f"/{first}/{second}".rstrip("/"))
+        yield _scope(f"{first}/{second}".rstrip("/"), (first, second), [_to("gateway", match, seen_as)])
 
 
 def _scope(name: str, key: tuple[str, str], routes: list[route_components_pb2.Route]) -> Resource:
@@ -80,13 +86,14 @@ def _regex(pattern: str) -> route_components_pb2.RouteMatch:
     return route_components_pb2.RouteMatch(safe_regex=regex_pb2.RegexMatcher(regex=pattern))
 
 
-def _to(service: str, match: route_components_pb2.RouteMatch) -> route_components_pb2.Route:
+def _to(service: str, match: route_components_pb2.RouteMatch, seen_as: str = "") -> route_components_pb2.Route:
     return route_components_pb2.Route(
         # In the counts, apart from every deployment.
         name=f"@{service}",
         match=match,
         route=route_components_pb2.RouteAction(
             cluster=service,
+            prefix_rewrite=seen_as,
             # Uploads, logs that are followed and watches last as long as they last.
             timeout=Duration(),
             # A service that is being restarted is away for less than this.

@@ -132,7 +132,9 @@ async def test_a_cold_envoy_with_the_snapshot_server_alone(tmp_path: Path) -> No
                 assert set(load.names) == {"one", "two"}
 
 
-PLATFORM_SCOPES = {f"@platform/{name}" for name in ("api", "openapi.json", "docs", ".well-known")}
+PLATFORM_SCOPES = {
+    f"@platform/{name}" for name in ("api", "openapi.json", "docs", "docs/errors", ".well-known/jwks.json")
+}
 
 
 async def test_the_snapshot_server_yields_to_the_gateway_and_is_small(tmp_path: Path) -> None:
@@ -204,7 +206,7 @@ async def test_who_comes_back_is_sent_the_differences_only(tmp_path: Path) -> No
                     await again.start(*[changed if each.id == "d7" else each for each in deployments[:-1]])
                     await until(lambda: again.snapshot.versions.keys() == {"@platform", *(f"d{n}" for n in range(49))})
                     (peer,) = again.server.peers
-                    assert everything == 50 * (2 + 2 + 2) + 4
+                    assert everything == 50 * (2 + 2 + 2) + len(PLATFORM_SCOPES)
                     assert peer.sent == 2 + (2 + 2)  # two scopes; of the removed one two scopes, two clusters
                     assert (await call(envoy, "/deployment/d7/x", headers=BEARER)).body["name"] == "two"
                     assert (await call(envoy, "/deployment/d49/x", headers=BEARER)).status == 401
