@@ -15,15 +15,15 @@ from services.metrics.domain import HOUR, MINUTE, RAW
 from services.metrics.envoy import Admin
 from services.metrics.rollup import keep_rolling
 from services.metrics.scraper import Scraper
-from services.metrics.settings import Settings
+from services.metrics.settings import MetricsSettings
 from shared.http.app import create_app
 from shared.service import Core
 
 __all__ = ["create"]
 
 
-def create() -> tuple[Settings, FastAPI]:
-    settings = Settings()
+def create() -> tuple[MetricsSettings, FastAPI]:
+    settings = MetricsSettings()
     core = Core(settings, service="metrics")
     kept = {
         RAW: timedelta(hours=settings.metrics_raw_hours),

@@ -7,7 +7,7 @@ from pydantic import Field
 from shared.settings import ServiceSettings
 
 
-class Settings(ServiceSettings):
+class MetricsSettings(ServiceSettings):
     envoy_admin_url: str = Field(
         default="http://127.0.0.1:9901",
         pattern=r"^https?://[^\s,]+(,https?://[^\s,]+)*$",
