@@ -35,7 +35,7 @@ PartKey = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", exam
 
 
 @router.get("/versions", summary="List a model's versions")
-async def list_versions(
+async def list_model_versions(
     *, group: GroupId, model: ModelName, caller: CurrentCaller, unit: CurrentUnit, paging: Paging
 ) -> Page[VersionSummary]:
     """The newest first."""
@@ -48,7 +48,7 @@ async def list_versions(
 
 
 @router.post("/versions", status_code=201, summary="Register a version", responses=problems(409), dependencies=DRY_RUN)
-async def create_version(
+async def create_model_version(
     *,
     group: GroupId,
     model: ModelName,
@@ -90,7 +90,7 @@ async def register_run(
 
 
 @router.get("/versions/{number}", summary="Get a version")
-async def get_version(
+async def get_model_version(
     *,
     group: GroupId,
     model: ModelName,
@@ -108,7 +108,7 @@ async def get_version(
 @router.delete(
     "/versions/{number}", status_code=204, summary="Delete a version", responses=problems(409), dependencies=DRY_RUN
 )
-async def delete_version(
+async def delete_model_version(
     *,
     group: GroupId,
     model: ModelName,
