@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from sqlalchemy import func, select, text
 
-from shared.bus import Bus
-from shared.bus.postgres import PostgresBus
+from shared.bus import Bus, BusUnavailable
+from shared.bus.connect import connect
 from shared.database import Hints, create_engine, create_sessions
 from shared.housekeeping import SHARED, Housekeeping
 from shared.outbox import Relay
@@ -39,9 +39,8 @@ class Core:
         # For requests that only read: no BEGIN, no ROLLBACK, nothing held open between two statements.
         self.reading = create_sessions(self.engine.execution_options(isolation_level="AUTOCOMMIT"))
         self.hints = Hints(url)
-        bus = PostgresBus(self.engine, self.hints)
-        self.bus: Bus = bus
-        self.housekeeping = Housekeeping(self.engine, [*SHARED, bus.expired()])
+        self.bus: Bus = connect(settings, self.engine, self.hints)
+        self.housekeeping = Housekeeping(self.engine, [*SHARED, *self.bus.chores()])
         self.vault = Vault(settings.root_key)
         self.verifier = Verifier(self._public_keys)
         self.leases = Leases(self.sessions, owner=f"{service}/{socket.gethostname()}/{os.getpid()}")
@@ -62,6 +61,7 @@ class Core:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.bus.close()
         await self.hints.stop()
         await self.engine.dispose()
 
@@ -75,6 +75,17 @@ class Core:
                 await connection.execute(text("SELECT 1"))
         except Exception as error:
             return f"database: {type(error).__name__}"
+        return None
+
+    async def degraded(self) -> str | None:
+        """What is away that we can do without for a while: changes are accepted, their events wait in the outbox."""
+        try:
+            async with asyncio.timeout(2):
+                await self.bus.check()
+        except BusUnavailable as error:
+            return f"bus: {error}"
+        except TimeoutError:
+            return "bus: no answer"
         return None
 
     async def _for_ever(self, name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar
@@ -31,13 +31,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import aliased
 
-from shared.bus import BusUnavailable, Handler, Message
+from shared.bus import BusUnavailable, DeadLetter, Handler, Message
 from shared.bus.delivery import deliver
+from shared.bus.lag import measured
 from shared.database import HINTS, Hints, is_disconnect
-from shared.schema import BusCursor, BusMessage, DeadLetter
+from shared.schema import BusCursor, BusMessage
+from shared.schema import DeadLetter as DeadLetterRow
 from shared.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -57,20 +59,23 @@ _LOCK = 0x627573  # "bus": one publisher at a time, so that offsets have no gaps
 _PUBLISH = text(
     """
     WITH given AS (
-        SELECT DISTINCT ON (topic, event_id) *
+        SELECT DISTINCT ON (topic, event_id, only_for) *
         FROM ROWS FROM (
             jsonb_to_recordset(:messages)
-            AS (topic text, key text, partition smallint, event_id text, event jsonb)
-        ) WITH ORDINALITY AS message (topic, key, partition, event_id, event, position)
-        ORDER BY topic, event_id, position
+            AS (topic text, key text, partition smallint, event_id text, event jsonb, only_for text)
+        ) WITH ORDINALITY AS message (topic, key, partition, event_id, event, only_for, position)
+        ORDER BY topic, event_id, only_for, position
     ), fresh AS (
         SELECT *, row_number() OVER (PARTITION BY topic ORDER BY position)
             + coalesce((SELECT max(b."offset") FROM bus_messages b WHERE b.topic = given.topic), 0) AS "offset"
         FROM given
-        WHERE NOT EXISTS (SELECT FROM bus_messages b WHERE b.topic = given.topic AND b.event_id = given.event_id)
+        WHERE only_for IS NOT NULL OR NOT EXISTS (
+            SELECT FROM bus_messages b
+            WHERE b.topic = given.topic AND b.event_id = given.event_id AND b.only_for IS NULL
+        )
     ), stored AS (
-        INSERT INTO bus_messages (topic, "offset", partition, key, event_id, event)
-        SELECT topic, "offset", partition, key, event_id, event FROM fresh
+        INSERT INTO bus_messages (topic, "offset", partition, key, event_id, event, only_for)
+        SELECT topic, "offset", partition, key, event_id, event, only_for FROM fresh
         RETURNING topic
     )
     SELECT pg_notify(:channel, :kind || ' ' || topic) FROM (SELECT DISTINCT topic FROM stored) AS topics
@@ -134,17 +139,14 @@ class PostgresBus:
                 "partition": zlib.crc32(message.key.encode()) % PARTITIONS,
                 "event_id": message.event.id,
                 "event": message.event.model_dump(mode="json", exclude_none=True),
+                "only_for": message.only_for,
             }
             for message in messages
         ]
-        try:
+        with _unavailable():
             async with self._engine.begin() as connection:
                 await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
                 await connection.execute(_PUBLISH, {"messages": given, "channel": HINTS, "kind": ARRIVED})
-        except Exception as error:
-            if is_disconnect(error):
-                raise BusUnavailable(str(error)) from error
-            raise
 
     async def consume(self, *, consumer: str, topics: Sequence[str], handler: Handler) -> None:
         arrived = asyncio.Event()
@@ -153,27 +155,59 @@ class PostgresBus:
         )
         try:
             await self._patiently(self._join, consumer, topics)
-            while True:
-                arrived.clear()
-                while claim := await self._patiently(self._claim, consumer, topics):
-                    await self._work(claim, handler)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._poll):
-                        await arrived.wait()
+            async with measured(consumer, lambda: self.lag(consumer, topics)):
+                while True:
+                    arrived.clear()
+                    while claim := await self._patiently(self._claim, consumer, topics):
+                        await self._work(claim, handler)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self._poll):
+                            await arrived.wait()
         finally:
             end()
 
-    async def lag(self, consumer: str) -> int:
-        """Messages that `consumer` has still to handle."""
-        async with self._single.connect() as connection:
-            waiting = select(func.count()).select_from(BusMessage).join(BusCursor, _news())
-            return int((await connection.execute(waiting.where(BusCursor.consumer == consumer))).scalar_one())
+    async def lag(self, consumer: str, topics: Sequence[str]) -> int:
+        waiting = select(func.count()).select_from(BusMessage).join(BusCursor, _news())
+        waiting = waiting.where(BusCursor.consumer == consumer, BusCursor.topic.in_(topics))
+        with _unavailable():
+            async with self._single.connect() as connection:
+                return int((await connection.execute(waiting)).scalar_one())
 
-    def expired(self) -> Delete:
-        """The messages older than the retention, but the last of each topic, which holds the offset."""
+    async def dead_letters(self, *, limit: int = 1000) -> Sequence[DeadLetter]:
+        oldest = select(DeadLetterRow).order_by(DeadLetterRow.id).limit(limit)
+        with _unavailable():
+            async with AsyncSession(self._single) as session:
+                rows = (await session.execute(oldest)).scalars().all()
+        return [
+            DeadLetter(
+                position=row.id,
+                consumer=row.consumer,
+                topic=row.topic,
+                key=row.key,
+                event=row.event,
+                cause=row.cause,
+                at=row.at,
+            )
+            for row in rows
+        ]
+
+    async def settle(self, letters: Sequence[DeadLetter]) -> None:
+        positions = [letter.position for letter in letters]
+        with _unavailable():
+            async with self._single.connect() as connection:
+                await connection.execute(delete(DeadLetterRow).where(DeadLetterRow.id.in_(positions)))
+
+    async def check(self) -> None:
+        """The bus is the database, which whoever asks has asked already."""
+
+    async def close(self) -> None:
+        """The engine is not ours."""
+
+    def chores(self) -> Sequence[Delete]:
+        """The messages older than the retention go, but the last of each topic, which holds the offset."""
         newer = aliased(BusMessage)
         superseded = exists().where(newer.topic == BusMessage.topic, newer.offset > BusMessage.offset)
-        return delete(BusMessage).where(BusMessage.at < func.now() - self._retention, superseded)
+        return [delete(BusMessage).where(BusMessage.at < func.now() - self._retention, superseded)]
 
     async def _join(self, consumer: str, topics: Sequence[str]) -> None:
         rows = [
@@ -218,6 +252,9 @@ class PostgresBus:
         offset = claim.offset
         try:
             for message in await self._patiently(self._read, claim):
+                if message.only_for not in (None, claim.consumer):
+                    offset = message.offset
+                    continue
                 cause = await deliver(
                     message.event,
                     handler,
@@ -241,7 +278,7 @@ class PostgresBus:
 
     async def _read(self, claim: _Claim) -> Sequence[Row[Any]]:
         statement = (
-            select(BusMessage.offset, BusMessage.key, BusMessage.event)
+            select(BusMessage.offset, BusMessage.key, BusMessage.event, BusMessage.only_for)
             .where(
                 BusMessage.topic == claim.topic,
                 BusMessage.partition == claim.partition,
@@ -276,7 +313,7 @@ class PostgresBus:
             moved = update(BusCursor).where(claim.is_held).values(offset=message.offset)
             if (await connection.execute(moved)).rowcount == 0:
                 raise _LeaseLost
-            await connection.execute(insert(DeadLetter).values(**letter, cause=cause))
+            await connection.execute(insert(DeadLetterRow).values(**letter, cause=cause))
 
     async def _patiently(self, step: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one database step; wait out an outage of PostgreSQL."""
@@ -288,6 +325,17 @@ class PostgresBus:
                     raise
                 log.warning("bus.database_away", error=repr(error))
                 await asyncio.sleep(0.5)
+
+
+@contextlib.contextmanager
+def _unavailable() -> Iterator[None]:
+    """The database being away is BusUnavailable here."""
+    try:
+        yield
+    except Exception as error:
+        if is_disconnect(error):
+            raise BusUnavailable(str(error)) from error
+        raise
 
 
 def _news() -> ColumnElement[bool]:

@@ -78,8 +78,12 @@ def _add_probes(app: FastAPI, core: Core, ready: Ready, exposition: Exposition |
 
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> JSONResponse:
-        reason = await core.not_ready() or await ready()
-        return JSONResponse({"status": reason or "ok"}, status_code=503 if reason else 200)
+        if reason := await core.not_ready() or await ready():
+            return JSONResponse({"status": reason}, status_code=503)
+        if lacking := await core.degraded():
+            # Ready all the same: taken out of service for that, we would accept nothing at all.
+            return JSONResponse({"status": "degraded", "detail": lacking})
+        return JSONResponse({"status": "ok"})
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:

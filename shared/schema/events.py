@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Identity, Index, SmallInteger, String, func
+from sqlalchemy import CheckConstraint, Identity, Index, SmallInteger, String, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.schema.base import Base
@@ -33,12 +33,15 @@ class InboxEntry(Base):
 
 
 class BusMessage(Base):
-    """The PostgreSQL bus: one row an event. Offsets of a topic have no gaps: one publisher at a time gives them."""
+    """The PostgreSQL bus: one row an event. Offsets of a topic have no gaps: one publisher at a time gives them.
+
+    `only_for` makes it a replay, which all consumers but that one pass over.
+    """
 
     __tablename__ = "bus_messages"
     __table_args__ = (
         CheckConstraint('"offset" >= 1', name="offset_from_one"),
-        Index("uq_bus_messages_event", "topic", "event_id", unique=True),
+        Index("uq_bus_messages_event", "topic", "event_id", unique=True, postgresql_where=text("only_for IS NULL")),
         Index(None, "topic", "partition", "offset"),
         Index(None, "at"),
     )
@@ -49,6 +52,7 @@ class BusMessage(Base):
     key: Mapped[str] = mapped_column(String(200))
     event_id: Mapped[str] = mapped_column(String(36))
     event: Mapped[dict[str, Any]]
+    only_for: Mapped[str | None] = mapped_column(String(100))
     at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from shared.bus import Bus, Message
+from shared.bus.replay import replay
 from shared.errors import Unavailable
 from shared.events import CloudEvent, gateway, new_event
 from tests.support.waiting import until
@@ -24,9 +25,6 @@ class Members(Protocol):
 
     def join(self, *, attempts: int = 3, lease: float = 10.0) -> Bus:
         """A bus as one more process has it."""
-
-    async def dead_letters(self, consumer: str) -> list[tuple[str, str]]:
-        """Pairs of event id and cause."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -49,6 +47,11 @@ async def consuming(
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def dead_letters(bus: Bus, consumer: str = "us") -> list[tuple[str, str]]:
+    """Pairs of event id and cause."""
+    return [(letter.event["id"], letter.cause) for letter in await bus.dead_letters() if letter.consumer == consumer]
 
 
 class Seen:
@@ -159,7 +162,7 @@ class BusContract:
         async with consuming(bus, handler):
             await until(lambda: len(seen.ids) == 2)
         assert tried == 3
-        assert await members.dead_letters("us") == [(poison.event.id, "ValueError('unlucky')")]
+        assert await dead_letters(bus) == [(poison.event.id, "ValueError('unlucky')")]
 
     async def test_an_outage_is_waited_out_and_buries_nothing(self, members: Members) -> None:
         bus, seen, tried = members.join(attempts=1), Seen(), 0
@@ -174,7 +177,7 @@ class BusContract:
         await bus.publish([message("churn")])
         async with consuming(bus, handler):
             await until(lambda: seen.ids)
-        assert (tried, await members.dead_letters("us")) == (3, [])
+        assert (tried, await dead_letters(bus)) == (3, [])
 
     async def test_a_handler_that_hangs_is_ended(self, members: Members) -> None:
         bus, seen = members.join(attempts=1, lease=0.6), Seen()
@@ -187,7 +190,7 @@ class BusContract:
         await bus.publish([message("churn", 1), message("churn", 2)])
         async with consuming(bus, handler):
             await until(lambda: seen.numbers["churn"] == [2])
-        assert [cause for _, cause in await members.dead_letters("us")] == ["took longer than 0.3 s"]
+        assert [cause for _, cause in await dead_letters(bus)] == ["took longer than 0.3 s"]
 
     async def test_a_handler_whose_own_task_is_cancelled_does_not_end_the_member(self, members: Members) -> None:
         bus, seen = members.join(attempts=1), Seen()
@@ -203,3 +206,37 @@ class BusContract:
         async with consuming(bus, handler) as task:
             await until(lambda: seen.numbers["churn"] == [2])
             assert not task.done()
+
+    async def test_a_dead_letter_that_is_replayed_reaches_the_consumer_that_failed_and_no_other(
+        self, members: Members
+    ) -> None:
+        bus, mended, others = members.join(attempts=1), Seen(), Seen()
+        healthy = False
+
+        async def handler(event: CloudEvent) -> None:
+            if not healthy:
+                raise ValueError("not yet")
+            await mended(event)
+
+        poison = message("churn", 1)
+        await bus.publish([poison])
+        async with consuming(bus, handler), consuming(members.join(), others, "others"):
+            await until(lambda: dead_letters(bus))
+            await until(lambda: others.ids)
+            healthy = True
+            letters = await bus.dead_letters()
+            await replay(bus, letters)
+            await bus.settle(letters)
+            await until(lambda: mended.ids == [poison.event.id])
+            await bus.publish([message("churn", 2)])
+            await until(lambda: mended.numbers["churn"] == [1, 2])
+            await until(lambda: others.numbers["churn"] == [1, 2])
+        assert await dead_letters(bus) == []
+
+    async def test_the_lag_is_what_a_group_has_still_to_handle(self, members: Members) -> None:
+        bus, seen = members.join(), Seen()
+        async with consuming(bus, seen):
+            await bus.publish([message("churn")])
+            await until(lambda: seen.ids)
+        await bus.publish([message("churn", number) for number in range(5)])
+        assert await bus.lag("us", [TOPIC]) == 5

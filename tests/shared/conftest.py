@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 import migrations
 from shared.database import Hints, Sessions, create_engine, create_sessions
+from tests.servers import kafka
+from tests.servers.kafka import Broker
 from tests.support.postgres import Server, database_folder
 
 
@@ -68,3 +70,17 @@ async def server(_server: Server) -> AsyncIterator[Server]:
     )
     await connection.execute(f"TRUNCATE {tables}")
     await connection.close()
+
+
+@pytest.fixture(scope="session")
+def _broker() -> Iterator[Broker]:
+    with kafka.running() as made:
+        yield made
+
+
+@pytest.fixture
+async def broker(_broker: Broker) -> AsyncIterator[Broker]:
+    """A Kafka broker that this test may stop or kill."""
+    yield _broker
+    _broker.resume()
+    await _broker.start()

@@ -18,28 +18,19 @@ from tests.support.waiting import until
 
 
 class PostgresMembers:
-    def __init__(self, engine: AsyncEngine, hints: Hints, url: str, admin: asyncpg.Connection) -> None:
+    def __init__(self, engine: AsyncEngine, hints: Hints, url: str) -> None:
         self._engine = engine
         self._hints = hints
-        self._admin = admin
         self.environment = {"DATABASE_URL": url}
 
     def join(self, *, attempts: int = 3, lease: float = 10.0) -> Bus:
         return PostgresBus(self._engine, self._hints, attempts=attempts, lease=timedelta(seconds=lease), poll=0.1)
 
-    async def dead_letters(self, consumer: str) -> list[tuple[str, str]]:
-        rows = await self._admin.fetch(
-            "SELECT event->>'id' AS id, cause FROM dead_letters WHERE consumer = $1 ORDER BY id", consumer
-        )
-        return [(row["id"], row["cause"]) for row in rows]
-
 
 class TestPostgresBus(BusContract):
     @pytest.fixture
-    def members(
-        self, engine: AsyncEngine, hints: Hints, database_url: str, admin: asyncpg.Connection
-    ) -> PostgresMembers:
-        return PostgresMembers(engine, hints, database_url, admin)
+    def members(self, engine: AsyncEngine, hints: Hints, database_url: str) -> PostgresMembers:
+        return PostgresMembers(engine, hints, database_url)
 
 
 async def test_offsets_have_no_gaps_and_an_event_published_twice_is_there_once(
@@ -88,7 +79,7 @@ async def test_a_member_that_lost_its_lease_stops_and_commits_nothing(
             await until(lambda: slow.ids)
             await admin.execute("SELECT pg_sleep(0.1)")
     assert slow.numbers["churn"] == [0]
-    assert await members[0].lag("us") == 0
+    assert await members[0].lag("us", [TOPIC]) == 0
 
 
 async def test_retention_keeps_the_newest_so_that_offsets_go_on(
@@ -98,7 +89,7 @@ async def test_retention_keeps_the_newest_so_that_offsets_go_on(
     await bus.publish([message("churn", number) for number in range(5)])
     await admin.execute("UPDATE bus_messages SET at = now() - interval '8 days'")
     async with engine.begin() as connection:
-        assert (await connection.execute(bus.expired())).rowcount == 4
+        assert (await connection.execute(bus.chores()[0])).rowcount == 4
     await bus.publish([message("churn", 6)])
     assert [row[0] for row in await admin.fetch('SELECT "offset" FROM bus_messages ORDER BY 1')] == [5, 6]
 
