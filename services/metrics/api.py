@@ -1,5 +1,6 @@
 """Series for charts and summaries for cards, of one deployment or of all that the caller may see."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -7,7 +8,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.metrics import parameters, queries, render, schemas
-from services.metrics.domain import MINUTE, Grid, grid, segments
+from services.metrics.domain import LATENCIES, MINUTE, Grid, grid, segments
 from services.metrics.parameters import By, Metric, Span, Step
 from services.metrics.queries import Scope
 from shared.errors import NotFound
@@ -18,8 +19,8 @@ __all__ = ["create_router"]
 _OF_A_DEPLOYMENT = ("version", "client", "code")
 _OF_THE_PLATFORM = ("group", "deployment", "code")
 
-Groups = Annotated[list[str] | None, Query(description="only these groups", max_length=100)]
-Deployments = Annotated[list[str] | None, Query(description="only these deployments", max_length=200)]
+Groups = Annotated[list[DnsLabel] | None, Query(description="only these groups", max_length=100)]
+Deployments = Annotated[list[DnsLabel] | None, Query(description="only these deployments", max_length=200)]
 
 
 def create_router(*, kept: Mapping[int, float], finest: int) -> APIRouter:
@@ -28,7 +29,6 @@ def create_router(*, kept: Mapping[int, float], finest: int) -> APIRouter:
 
     @router.get(
         "/deployments/{id}/metrics",
-        operation_id="get_deployment_metrics",
         summary="Series of a deployment",
         description="Request rate, success rate, errors and latencies over time, as `by` splits them. The `id` of a"
         " deployment that was deleted still answers, as long as no other has taken it. `by` takes version, client and"
@@ -53,7 +53,6 @@ def create_router(*, kept: Mapping[int, float], finest: int) -> APIRouter:
 
     @router.get(
         "/deployments/{id}/metrics/summary",
-        operation_id="get_deployment_metrics_summary",
         summary="Totals of a deployment over a range",
         description="In all, by status code, by version and by client.",
         response_model=schemas.Summary,
@@ -75,7 +74,6 @@ def create_router(*, kept: Mapping[int, float], finest: int) -> APIRouter:
 
     @router.get(
         "/metrics",
-        operation_id="get_metrics",
         summary="Series of all deployments that you may see",
         description="As of one deployment; `by` takes group, deployment and code. The step is a minute or more.",
         response_model=schemas.Metrics,
@@ -101,7 +99,6 @@ def create_router(*, kept: Mapping[int, float], finest: int) -> APIRouter:
 
     @router.get(
         "/metrics/summary",
-        operation_id="get_metrics_summary",
         summary="Totals over a range of all deployments that you may see",
         description="In all, by status code, and of the busiest deployments.",
         response_model=schemas.PlatformSummary,
@@ -140,7 +137,10 @@ async def _series(
 ) -> schemas.Metrics:
     parts = segments(points, await queries.rolled_up(session))
     counts = await queries.counts(session, scope=scope, segments=parts, step=points.step, by=by)
-    latencies = []
-    if any(name.startswith("latency") for name in wanted):
-        latencies = await queries.histograms(session, scope=scope, segments=parts, step=points.step, by=by)
-    return render.series(points, counts, latencies, by=by, wanted=wanted, now=now)
+    latencies, of_all = [], []
+    if "client" in by:
+        of_all = await queries.histograms(session, scope=scope, segments=parts, step=None, by=())
+    elif any(name in LATENCIES for name in wanted):
+        latencies = of_all = await queries.histograms(session, scope=scope, segments=parts, step=points.step, by=by)
+    # Thousands of quantiles would hold up the event loop.
+    return await asyncio.to_thread(render.series, points, counts, latencies, of_all, by=by, wanted=wanted, now=now)

@@ -136,7 +136,7 @@ def parse_name(name: bytes) -> RequestSeries | LatencySeries | None:
 def parse_bins(text: bytes) -> Iterator[tuple[int, int]]:
     """The bins and counts of Envoy's `lower,width:count, …`. Raises Unreadable."""
     bins = _BIN.findall(text)
-    if len(bins) != text.count(b":"):
+    if text and len(bins) != text.count(b", ") + 1:
         raise Unreadable(f"not bins: {text[:200]!r}")
     for bin_, count in bins:
         yield _bin(bin_), int(count)

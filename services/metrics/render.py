@@ -12,8 +12,8 @@ from shared.errors import ValidationFailed
 
 __all__ = ["platform_summary", "series", "summary"]
 
-MAX_VALUES = 200_000
-"""Points of all series of an answer; 200,000 are some 8 MB."""
+MAX_VALUES = 50_000
+"""Points of all series of an answer; 50,000 are some 2 MB, and at most a second of work if all are quantiles."""
 
 _NOTHING: dict[str, object] = {"version": 0, "client": ""}
 """How samples write "none"."""
@@ -23,12 +23,23 @@ Latencies = Iterable[tuple[Labels, int, Sequence[int], Sequence[int]]]
 
 
 def series(
-    grid: Grid, counts: Counts, latencies: Latencies, *, by: Sequence[str], wanted: Sequence[str], now: float
+    grid: Grid,
+    counts: Counts,
+    latencies: Latencies,
+    of_all: Latencies,
+    *,
+    by: Sequence[str],
+    wanted: Sequence[str],
+    now: float,
 ) -> schemas.Metrics:
-    """Raises ValidationFailed when it would be too much."""
+    """`of_all` are the latencies for the summary. Raises ValidationFailed when it would be too much."""
+    total = Bucket()
     found: dict[Labels, defaultdict[int, Bucket]] = {}
     for labels, time, code, count in counts:
+        total.count(code, count)
         found.setdefault(labels, defaultdict(Bucket))[time].count(code, count)
+    for _, _, bins, numbers in of_all:
+        total.latency.add(bins, numbers)
     for labels, time, bins, numbers in latencies:
         found.setdefault(labels, defaultdict(Bucket))[time].latency.add(bins, numbers)
     if not by:  # one series, whether or not there was anything
@@ -53,7 +64,13 @@ def series(
             all_series.append(
                 schemas.Series.model_construct(metric=metric, unit=UNITS[metric], labels=described, points=points)
             )
-    return schemas.Metrics.model_construct(start=_at(grid.start), end=_at(grid.end), step=grid.step, series=all_series)
+    return schemas.Metrics.model_construct(
+        start=_at(grid.start),
+        end=_at(grid.end),
+        step=grid.step,
+        summary=schemas.Figures(**_figures(total, _seconds(grid, now))),
+        series=all_series,
+    )
 
 
 def summary(grid: Grid, counts: Counts, latencies: Latencies, *, now: float) -> schemas.Summary:

@@ -2,6 +2,7 @@
 
 A window is rolled up once: its rows and the new `until` of its level are one transaction, under the lock of the level's
 row. Scrapes write only from the minutes' `until` on (they hold that row's lock too), so a closed window stays closed.
+`until` only ever rises: who waited for the lock may have seen an older one of its source, and then does less, not more.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from prometheus_client import Counter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.metrics.domain import DAY, HOUR, MINUTE, RAW, TOTAL
+from services.metrics.domain import HOUR, MINUTE, RAW, TOTAL
 from shared.database import Sessions, is_disconnect
 from shared.telemetry import get_logger
 
@@ -22,8 +23,9 @@ log = get_logger(__name__)
 
 DELETED = Counter("moorage_samples_deleted_total", "Samples that were kept long enough", ["resolution"])
 
-# level: from which level, in windows of, and at most how much at once (seconds)
-_LEVELS = {MINUTE: (RAW, MINUTE, HOUR), HOUR: (MINUTE, HOUR, DAY), TOTAL: (MINUTE, MINUTE, HOUR)}
+# level: out of which, and how much at a time (seconds). Little, since there may be thousands of endpoints and a statement
+# may take 15 s; hours and totals grow by what is merged into them.
+_LEVELS = {MINUTE: (RAW, MINUTE), HOUR: (MINUTE, 10 * MINUTE), TOTAL: (MINUTE, 10 * MINUTE)}
 
 _LAG = timedelta(seconds=10)
 """How long a minute is left open after its end, for the last scrape to arrive."""
@@ -36,63 +38,52 @@ _NEXT = text("""
             greatest(level.until, coalesce(
                 (SELECT date_bin(CAST(:window AS interval), min(at), 'epoch') FROM request_samples
                  WHERE resolution = :source AND at >= level.until),
-                'infinity')) + CAST(:most AS interval)
+                'infinity')) + CAST(:window AS interval)
         ) AS until
     FROM rollups level LEFT JOIN rollups source ON source.resolution = :source
     WHERE level.resolution = :level FOR UPDATE OF level
 """)
 
 _BUCKET = {
-    MINUTE: "date_bin('1 minute', at, 'epoch')",
-    HOUR: "date_bin('1 hour', at, 'epoch')",
+    MINUTE: "date_bin('1 minute', {at}, 'epoch')",
+    HOUR: "date_bin('1 hour', {at}, 'epoch')",
     TOTAL: "timestamptz 'epoch'",
 }
 
-# Totals are one row of a kind for ever: what is there is taken out, added to, and put back.
+# What a bucket holds already is taken out, added to, and put back.
+_SAMPLES = """
+    WITH new AS (SELECT * FROM {table} WHERE resolution = :source AND at >= :begin AND at < :until),
+    old AS (DELETE FROM {table} WHERE resolution = :level AND at >= {first} AND at < :until
+            AND uid IN (SELECT uid FROM new) RETURNING *),
+    samples AS (SELECT * FROM new UNION ALL SELECT * FROM old)
+"""
 _REQUESTS = """
-    WITH old AS (DELETE FROM request_samples WHERE resolution = :replaced AND uid IN (
-        SELECT uid FROM request_samples WHERE resolution = :source AND at >= :begin AND at < :until) RETURNING *)
     INSERT INTO request_samples (uid, at, count, version, resolution, code, client)
     SELECT uid, {bucket} AS bucket, sum(count), version, :level, code, client
-    FROM (SELECT * FROM request_samples WHERE resolution = :source AND at >= :begin AND at < :until
-          UNION ALL SELECT * FROM old) AS samples
-    GROUP BY uid, bucket, version, code, client
+    FROM samples GROUP BY uid, bucket, version, code, client
 """
 _LATENCIES = """
-    WITH old AS (DELETE FROM latency_samples WHERE resolution = :replaced AND uid IN (
-        SELECT uid FROM latency_samples WHERE resolution = :source AND at >= :begin AND at < :until) RETURNING *)
     INSERT INTO latency_samples (uid, at, version, resolution, code, bins, counts)
-    SELECT uid, bucket, version, :level, code, array_agg(bin ORDER BY bin), array_agg(count ORDER BY bin)
+    SELECT uid, bucket, version, :level, code, array_agg(bin), array_agg(count)
     FROM (SELECT uid, {bucket} AS bucket, version, code, bin, sum(count) AS count
-          FROM (SELECT * FROM latency_samples WHERE resolution = :source AND at >= :begin AND at < :until
-                UNION ALL SELECT * FROM old) AS samples, unnest(bins, counts) AS histogram (bin, count)
+          FROM samples, unnest(bins, counts) AS histogram (bin, count)
           GROUP BY uid, bucket, version, code, bin) AS merged
     GROUP BY uid, bucket, version, code
 """
-_NOTHING = -1
 
 
 async def roll_up(session: AsyncSession, level: int) -> bool:
-    """Roll the next windows of a level up; whether there were any, so that there may be more."""
-    source, window, most = _LEVELS[level]
-    row = (
-        await session.execute(
-            _NEXT,
-            {
-                "level": level,
-                "source": source,
-                "window": timedelta(seconds=window),
-                "most": timedelta(seconds=most),
-                "lag": _LAG,
-            },
-        )
-    ).one_or_none()
-    if row is None or row.until <= row.begin:
+    """Roll the next window of a level up; whether there was one, so that there may be more."""
+    source, seconds = _LEVELS[level]
+    values = {"level": level, "source": source, "window": timedelta(seconds=seconds), "lag": _LAG}
+    row = (await session.execute(_NEXT, values)).one()
+    if row.until <= row.begin:
         return False
     span = {"level": level, "source": source, "begin": row.begin, "until": row.until}
-    span["replaced"] = TOTAL if level == TOTAL else _NOTHING
-    for statement in (_REQUESTS, _LATENCIES):
-        await session.execute(text(statement.format(bucket=_BUCKET[level])), span)
+    for table, merge in (("request_samples", _REQUESTS), ("latency_samples", _LATENCIES)):
+        first = _BUCKET[level].format(at="CAST(:begin AS timestamptz)")
+        statement = _SAMPLES.format(table=table, first=first) + merge.format(bucket=_BUCKET[level].format(at="at"))
+        await session.execute(text(statement), span)
     await session.execute(text("UPDATE rollups SET until = :until WHERE resolution = :level"), span)
     return True
 

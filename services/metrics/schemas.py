@@ -25,13 +25,6 @@ class Series(BaseModel):
     )
 
 
-class Metrics(BaseModel):
-    start: Timestamp = Field(serialization_alias="from", description="`from`, aligned to the step")
-    end: Timestamp = Field(serialization_alias="to", description="`to`, aligned to the step")
-    step: int = Field(description="seconds from point to point, in effect", examples=[60])
-    series: list[Series]
-
-
 class Figures(BaseModel):
     """Totals over the whole range."""
 
@@ -47,6 +40,14 @@ class Figures(BaseModel):
     latency_p90: float | None = Field(description="seconds", examples=[0.0061])
     latency_p95: float | None = Field(description="seconds", examples=[0.0085])
     latency_p99: float | None = Field(description="seconds", examples=[0.021])
+
+
+class Metrics(BaseModel):
+    start: Timestamp = Field(serialization_alias="from", description="`from`, aligned to the step")
+    end: Timestamp = Field(serialization_alias="to", description="`to`, aligned to the step")
+    step: int = Field(description="seconds from point to point, in effect", examples=[60])
+    summary: Figures = Field(description="of the whole range, over all series; latencies only if they are asked for")
+    series: list[Series]
 
 
 class ClientFigures(BaseModel):
