@@ -3,7 +3,7 @@
 #   make demo    the main job in front of your eyes, on this machine, cleaned up afterwards
 #   make up      start the platform and leave it running       make down    stop it
 #   make test    the tests                                     make check   linters, types, import contracts
-#   make lock    lock the dependencies anew                    make openapi the merged OpenAPI document
+#   make lock    lock the dependencies anew                    make docs    what docs/ has of the code
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 TESTS ?= tests
 
-.PHONY: demo up down status test check format lock openapi clean
+.PHONY: demo up down status test check format docs lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -24,7 +24,7 @@ down status: $(VENV)/runtime
 	$(BIN)/python -m deploy.embedded $@
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest $(TESTS) -n 2 --dist worksteal --cov --cov-report=term:skip-covered -q
+	$(BIN)/python -m pytest $(TESTS) -n 2 --dist loadgroup --cov --cov-report=term:skip-covered -q
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .
@@ -32,13 +32,16 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m deploy.openapi --check
+	$(BIN)/python -m deploy.settings_page --check
 
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-openapi: $(VENV)/dev
+# What is made from the code and kept in docs.
+docs: $(VENV)/dev
 	$(BIN)/python -m deploy.openapi
+	$(BIN)/python -m deploy.settings_page
 
 LOCK := $(UV) pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock: $(VENV)/tools

@@ -49,7 +49,7 @@ def _section(title: str, fields: dict[str, FieldInfo]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "needed"
-    if field.default in (None, ()):
+    if field.default in (None, (), ""):
         return "none"
     if isinstance(field.default, Path) and field.default.is_absolute():
         return f"`{field.default.relative_to(PAGE.parents[1])}`"
