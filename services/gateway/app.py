@@ -35,6 +35,7 @@ def build(settings: GatewaySettings) -> FastAPI:
     """The application. Nothing is opened before it starts, so that its description can be had without any of it."""
     core = Core(settings, service="gateway")
     core.housekeeping.add(EXPIRED)
+    documents = Documents(settings.openapi_file)
 
     @asynccontextmanager
     async def running(core: Core) -> AsyncIterator[None]:
@@ -47,6 +48,7 @@ def build(settings: GatewaySettings) -> FastAPI:
             passwords=Passwords(),
             throttle=Throttle(),
             reconciler=Reconciler(reading=core.reading, writing=core.sessions, store=store, snapshot=snapshot),
+            documents=documents,
         )
         wakes = Wakes(parts.reconciler)
         stop_hints = core.hints.listen(wakes.hint)
@@ -86,5 +88,5 @@ def build(settings: GatewaySettings) -> FastAPI:
     )
     app.include_router(reference)
     # FastAPI's own hook: what we serve as /openapi.json describes all services, as users meet them behind one port.
-    app.openapi = Documents(settings.openapi_file).openapi  # type: ignore[method-assign]
+    app.openapi = lambda: documents.openapi  # type: ignore[method-assign]
     return app

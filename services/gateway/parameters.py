@@ -1,11 +1,12 @@
 """Query parameters that the gateway's routes share."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Path, Query
 
 from shared.http import DnsLabel, PageQuery
+from shared.http.problems import MEDIA_TYPE, Problem
 
 DeploymentId = Annotated[DnsLabel, Path(alias="id", description="of the deployment", examples=["churn"])]
 
@@ -20,6 +21,18 @@ DryRun = Annotated[bool, Depends(_dry_run)]
 
 OFFERS_DRY_RUN = Depends(_dry_run)
 """For routes whose answer is the same: the transaction is rolled back by shared.http."""
+
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def problems(**descriptions: str) -> Responses:
+    """Errors of a route beside those that every route may answer: `problems(_409="…")`."""
+    problem = {"model": Problem, "content": {MEDIA_TYPE: {}}}
+    return {int(status[1:]): {**problem, "description": text} for status, text in descriptions.items()}
+
+
+MOVED_ON = "It has changed since the ETag given in If-Match"
 
 
 @dataclass(frozen=True)

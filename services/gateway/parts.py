@@ -9,6 +9,7 @@ from services.gateway.identity.keys import SigningKeys
 from services.gateway.identity.passwords import Passwords
 from services.gateway.identity.throttle import Throttle
 from services.gateway.reconciler import Reconciler
+from services.gateway.reference.documents import Documents
 from services.gateway.settings import GatewaySettings
 
 
@@ -19,6 +20,7 @@ class Parts:
     passwords: Passwords
     throttle: Throttle
     reconciler: Reconciler
+    documents: Documents
 
 
 def _parts(request: Request) -> Parts:

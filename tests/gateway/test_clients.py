@@ -33,8 +33,8 @@ async def test_let_in_and_out_again(gateway: Gateway, envoy: Envoy) -> None:
             assert ("x-forwarded-user", "batch") in answer.model_saw
             assert token not in str(answer.body)
 
-        answer = await gateway.http.delete(f"{CLIENTS}/batch", headers=ana)
-        assert answer.json() == {"name": "batch", "enforced": True, "reason": None}
+        revoked = await gateway.http.delete(f"{CLIENTS}/batch", headers=ana)
+        assert revoked.json() == {"name": "batch", "enforced": True, "reason": None}
         assert (await call(envoy, "/deployment/churn/x", headers=basic("batch", token))).status == 401
 
 
@@ -237,7 +237,7 @@ async def test_what_could_do_harm_or_makes_no_sense_is_refused(gateway: Gateway)
     await gateway.deployer.deploy("churn", {})
     names = ["", ".", "..", "a_b", "a b", "ana:x", "ana\nroot", "ana\n", "x" * 64, "é", "a\x00", None, 7]
     times = ["2020-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "2030-01-01T00:00:00", 7]
-    wrong = [({"name": name}, "/name") for name in names]
+    wrong: list[tuple[dict[str, object], str]] = [({"name": name}, "/name") for name in names]
     wrong += [({"name": "batch", "expires_at": at}, "/expires_at") for at in times]
     for body, pointer in wrong:
         answer = await gateway.http.post(CLIENTS, json=body, headers=ana)

@@ -17,7 +17,16 @@ from services.gateway.clients.schemas import (
     Rotation,
 )
 from services.gateway.domain import Enforcement
-from services.gateway.parameters import OFFERS_DRY_RUN, CurrentWaiting, DeploymentId, DryRun, Waiting, name_after
+from services.gateway.parameters import (
+    MOVED_ON,
+    OFFERS_DRY_RUN,
+    CurrentWaiting,
+    DeploymentId,
+    DryRun,
+    Waiting,
+    name_after,
+    problems,
+)
 from services.gateway.parts import CurrentParts, Parts
 from shared.http import (
     CurrentCaller,
@@ -59,7 +68,12 @@ async def get_client(
     return ClientView(**_fields(row))
 
 
-@router.post("", status_code=201, summary="Let a client in")
+@router.post(
+    "",
+    status_code=201,
+    summary="Let a client in",
+    responses=problems(_409="There is a client of this name, or as many as there may be"),
+)
 async def create_client(
     *,
     response: Response,
@@ -85,7 +99,7 @@ async def create_client(
     return _once_enforced(view, unit, parts, owner.id, waiting)
 
 
-@router.post("/{client}/rotate", summary="Give a client a new token")
+@router.post("/{client}/rotate", summary="Give a client a new token", responses=problems(_412=MOVED_ON))
 async def rotate_client(
     *,
     response: Response,
@@ -113,7 +127,7 @@ async def rotate_client(
     return _once_enforced(view, unit, parts, owner.id, waiting)
 
 
-@router.delete("/{client}", summary="Revoke a client", dependencies=[OFFERS_DRY_RUN])
+@router.delete("/{client}", summary="Revoke a client", responses=problems(_412=MOVED_ON), dependencies=[OFFERS_DRY_RUN])
 async def revoke_client(
     *,
     deployment: DeploymentId,

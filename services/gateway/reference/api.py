@@ -1,13 +1,10 @@
 """The routes outside `/api/v1`. `/openapi.json` is FastAPI's own: `app.py` has it serve the merged document."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from services.gateway.identity.api import list_keys
 from services.gateway.parts import CurrentParts
-from services.gateway.reference.documents import Documents
-from services.gateway.reference.markdown import to_html
-from services.gateway.reference.page import reference, shell
 
 router = APIRouter(include_in_schema=False)
 
@@ -19,14 +16,13 @@ _HEADERS = {
 
 
 @router.get("/docs")
-async def docs(request: Request) -> HTMLResponse:
-    return HTMLResponse(reference(request.app.openapi()), headers=_HEADERS)
+async def docs(parts: CurrentParts) -> HTMLResponse:
+    return HTMLResponse(parts.documents.reference_page, headers=_HEADERS)
 
 
 @router.get("/docs/errors")
 async def docs_errors(parts: CurrentParts) -> HTMLResponse:
-    text = to_html(Documents(parts.settings.openapi_file).errors())
-    return HTMLResponse(shell("Errors of the Moorage API", text), headers=_HEADERS)
+    return HTMLResponse(parts.documents.errors_page, headers=_HEADERS)
 
 
 router.add_api_route("/.well-known/jwks.json", list_keys)

@@ -1,28 +1,36 @@
-"""The documents that the reference shows, read from disk; they change only with the program."""
+"""The documents that the reference shows, read and rendered once: they change only with the program."""
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from services.gateway.reference.markdown import to_html
+from services.gateway.reference.page import reference, shell
 from shared.errors import Unavailable
 
 
 class Documents:
-    """`openapi_file` is what `python -m deploy.openapi` has made; the list of errors lies beside it."""
+    """`openapi_file` is what `python -m deploy.openapi` has made; the list of errors lies beside it.
+
+    Each raises Unavailable while its file is missing.
+    """
 
     def __init__(self, openapi_file: Path) -> None:
         self._openapi_file = openapi_file
-        self._openapi: dict[str, Any] | None = None
 
+    @cached_property
     def openapi(self) -> dict[str, Any]:
-        """Raises Unavailable."""
-        if self._openapi is None:
-            self._openapi = json.loads(_read(self._openapi_file))
-        return self._openapi
+        document: dict[str, Any] = json.loads(_read(self._openapi_file))
+        return document
 
-    def errors(self) -> str:
-        """Markdown. Raises Unavailable."""
-        return _read(self._openapi_file.with_name("errors.md"))
+    @cached_property
+    def reference_page(self) -> str:
+        return reference(self.openapi)
+
+    @cached_property
+    def errors_page(self) -> str:
+        return shell("Errors of the Moorage API", to_html(_read(self._openapi_file.with_name("errors.md"))))
 
 
 def _read(path: Path) -> str:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.gateway.identity.passwords import generate_password
-from services.gateway.parameters import OFFERS_DRY_RUN, DryRun, name_after
+from services.gateway.parameters import MOVED_ON, OFFERS_DRY_RUN, DryRun, name_after, problems
 from services.gateway.parts import CurrentParts, address_of
 from services.gateway.users import commands, queries
 from services.gateway.users.schemas import (
@@ -36,6 +36,8 @@ from shared.schema import User
 
 router = APIRouter(route_class=TransactionRoute, tags=["users"])
 
+_TAKEN = "Another user has this name or e-mail address"
+
 
 @router.get("/me", summary="Who I am, and what I may")
 async def get_me(response: Response, caller: CurrentCaller, unit: CurrentUnit) -> Me:
@@ -51,7 +53,12 @@ async def get_me(response: Response, caller: CurrentCaller, unit: CurrentUnit) -
     )
 
 
-@router.put("/me/password", status_code=204, summary="Change my password")
+@router.put(
+    "/me/password",
+    status_code=204,
+    summary="Change my password",
+    responses=problems(_429="Too many wrong passwords from this address: see Retry-After"),
+)
 async def change_my_password(
     request: Request, body: PasswordChange, caller: CurrentCaller, unit: CurrentUnit, parts: CurrentParts
 ) -> None:
@@ -83,7 +90,7 @@ async def list_users(
     return Page(items=[_view(row) for row in items], next=cursor, total=total)
 
 
-@router.post("/users", status_code=201, summary="Add a user (administrators)")
+@router.post("/users", status_code=201, summary="Add a user (administrators)", responses=problems(_409=_TAKEN))
 async def create_user(
     *,
     response: Response,
@@ -117,7 +124,12 @@ async def get_user(response: Response, user: UserName, caller: CurrentCaller, un
     return _view(row)
 
 
-@router.patch("/users/{user}", summary="Change a user (administrators)", dependencies=[OFFERS_DRY_RUN])
+@router.patch(
+    "/users/{user}",
+    summary="Change a user (administrators)",
+    responses=problems(_409=f"{_TAKEN}, or nobody would be administrator", _412=MOVED_ON),
+    dependencies=[OFFERS_DRY_RUN],
+)
 async def update_user(
     *,
     response: Response,
@@ -143,7 +155,11 @@ async def update_user(
 
 
 @router.delete(
-    "/users/{user}", status_code=204, summary="Remove a user (administrators)", dependencies=[OFFERS_DRY_RUN]
+    "/users/{user}",
+    status_code=204,
+    summary="Remove a user (administrators)",
+    responses=problems(_409="Nobody would be administrator", _412=MOVED_ON),
+    dependencies=[OFFERS_DRY_RUN],
 )
 async def delete_user(user: UserName, caller: CurrentCaller, unit: CurrentUnit, if_match: IfMatch = None) -> None:
     """The user's access tokens are refused from now on, memberships end; what the user has made stays."""
