@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import String, any_, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.metrics.domain import MINUTE, RAW, Owner, owner
@@ -64,7 +64,8 @@ async def store(
 async def _owners(connection: AsyncConnection, ids: set[str], since: datetime | None) -> Mapping[str, UUID]:
     """Whose requests these are: an id may have been deleted and given to another deployment."""
     columns = (Deployment.id, Deployment.uid, Deployment.created_at, Deployment.deleted_at)
-    known = select(*columns).where(Deployment.id.in_(bindparam("ids", expanding=True)))
+    # One parameter, however many ids there are.
+    known = select(*columns).where(Deployment.id == any_(bindparam("ids", type_=ARRAY(String))))
     candidates: dict[str, list[Owner]] = defaultdict(list)
     live = await connection.execute(known.where(Deployment.deleted_at.is_(None)), {"ids": list(ids)})
     for row in live:

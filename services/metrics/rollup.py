@@ -23,8 +23,8 @@ log = get_logger(__name__)
 
 DELETED = Counter("moorage_samples_deleted_total", "Samples that were kept long enough", ["resolution"])
 
-# level: out of which, and how much at a time (seconds). Little, since there may be thousands of endpoints and a statement
-# may take 15 s; hours and totals grow by what is merged into them.
+# level: out of which, and how much at a time (seconds). Little, since there may be thousands of endpoints and a
+# statement may take 15 s; hours and totals grow by what is merged into them.
 _LEVELS = {MINUTE: (RAW, MINUTE), HOUR: (MINUTE, 10 * MINUTE), TOTAL: (MINUTE, 10 * MINUTE)}
 
 _LAG = timedelta(seconds=10)

@@ -34,7 +34,8 @@ async def test_the_openapi_document_is_kept(
                 raise AssertionError from error
 
     await eventually(is_up, within=20)
-    assert "# TYPE moorage_endpoint_requests_total counter" in httpx.get(f"{url}/metrics").text
+    async with httpx.AsyncClient() as http:
+        assert "# TYPE moorage_endpoint_requests_total counter" in (await http.get(f"{url}/metrics")).text
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     operations = [operation.ok() for operation in schema.get_all_operations()]
     assert {operation.path for operation in operations} == {
