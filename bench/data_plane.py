@@ -317,8 +317,8 @@ async def changes(bench: Bench, *, deployments: int, count: int) -> Change:
     ours = OurEnvoy(bench, [private(number, port) for number in range(deployments)])
     began = time.monotonic()
     await ours.start()
-    while len(ours.snapshot.versions) <= deployments:  # and the platform's own
-        await asyncio.sleep(0.05)  # noqa: ASYNC110  it is polled from outside, as a test would
+    while len(ours.snapshot.versions) <= deployments:  # noqa: ASYNC110  the platform has one, too
+        await asyncio.sleep(0.05)
     loaded = time.monotonic() - began
     milliseconds = []
     cpu, envoys_cpu = time.process_time(), cpu_seconds(ours.child.pid)

@@ -10,13 +10,13 @@ What Envoy refuses together with others is sent again by itself: one bad resourc
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 
-from services.gateway.envoy.resources import CLUSTER, ENDPOINTS, SCOPE, TYPES, Bundle, Key, Resource, owner
+from services.gateway.envoy.resources import CLUSTER, ENDPOINTS, SCOPE, TYPES, Key, Resource, owner
 from services.gateway.envoy.store import Phase, Status, Store
 
 __all__ = ["Peer"]
@@ -29,6 +29,9 @@ _UNKNOWN: Final = "?"
 
 _WARMING = (CLUSTER, ENDPOINTS)
 
+_REASON: Final = 500
+"""Characters kept of a refusal: Envoy quotes the whole resource in some."""
+
 
 @dataclass(slots=True)
 class _Record:
@@ -36,7 +39,8 @@ class _Record:
 
     held: str = _GONE
     under_way: str | None = None
-    nonce: str = ""  # of the response that carries what is under way
+    nonce: int = 0  # of the response that carries what is under way
+    since: int = 0  # answers to this response and earlier ones are not about this record
     refused: str | None = None
     reason: str = ""
     alone: bool = False
@@ -69,7 +73,7 @@ class Peer:
         self._keys: defaultdict[str, set[Key]] = defaultdict(set)
         self._subscribed: set[str] = set()
         self._endpoint_names: set[str] = set()
-        self._flights: dict[str, list[tuple[Key, str]]] = {}
+        self._flights: dict[int, list[tuple[Key, str]]] = {}
         self._nonce = 0
         self._dirty: dict[str, None] = {}  # a set that keeps its order
         self._cold: set[str] = set()
@@ -117,8 +121,7 @@ class Peer:
             self._endpoint_names.add(name)
             if name not in request.initial_resource_versions:
                 # Asked for (again): it must be sent, whatever was sent before.
-                self._records[ENDPOINTS, name] = _Record()
-                self._keys[owner(name)].add((ENDPOINTS, name))
+                self._forget((ENDPOINTS, name))
         for name in request.resource_names_unsubscribe:
             self._endpoint_names.discard(name)
             self._forget((ENDPOINTS, name))
@@ -126,13 +129,14 @@ class Peer:
 
     def _settle(self, request: DeltaDiscoveryRequest) -> list[str]:
         """An acknowledgement or a refusal, if it has a nonce: of the response with that nonce."""
-        flight = self._flights.pop(request.response_nonce, [])
-        refusal = request.error_detail.message if request.HasField("error_detail") else None
+        nonce = int(request.response_nonce or 0)
+        flight = self._flights.pop(nonce, [])
+        refusal = request.error_detail.message[:_REASON] if request.HasField("error_detail") else None
         for key, version in flight:
             record = self._records.get(key)
-            if record is None:
-                continue  # unsubscribed meanwhile
-            latest = record.nonce == request.response_nonce
+            if record is None or nonce <= record.since:
+                continue  # forgotten meanwhile
+            latest = record.nonce == nonce
             if latest:
                 record.under_way = None
             if refusal is None:
@@ -140,16 +144,17 @@ class Peer:
                 record.alone = record.alone and not latest
                 if version == _GONE and latest:
                     self._forget(key)
-            elif latest and len(flight) > 1:
-                record.held, record.alone = _UNKNOWN, True
+            elif len(flight) > 1:
+                record.held = _UNKNOWN
+                record.alone = record.alone or latest
             elif latest:
                 record.refused, record.reason = version, refusal
         return [owner(name) for (_, name), _ in flight]
 
     # Out
 
-    def responses(self) -> Iterator[DeltaDiscoveryResponse]:
-        """What is to be sent now. Empty until an acknowledgement or a change moves something."""
+    def responses(self) -> list[DeltaDiscoveryResponse]:
+        """What is to be sent now, in this order. Empty until an acknowledgement or a change moves something."""
         outbox = _Outbox()
         first = SCOPE not in self._subscribed or SCOPE in self._unanswered
         for bundle_id in self._dirty:
@@ -158,19 +163,18 @@ class Peer:
         if first and not self._scopes_held_back():
             for bundle_id in dict.fromkeys((*self._store, *self._keys)):
                 self._advance(bundle_id, outbox, with_scopes=True)
+        responses = []
         for type_url in TYPES:
-            yield from self._response(type_url, outbox)
+            resources, removals = outbox.resources[type_url], outbox.removals[type_url]
+            # The first request of a type is always answered, if with nothing: a starting Envoy waits for that, and one
+            # that comes over from the snapshot server takes it as the sign that we are there.
+            owed = type_url in self._unanswered and not (type_url == SCOPE and self._scopes_held_back())
+            if resources or removals or owed:
+                self._unanswered.discard(type_url)
+                responses.append(self._fly(type_url, resources, removals))
         for (type_url, name), resource in outbox.alone:
-            yield self._fly(type_url, [resource] if resource else [], [] if resource else [name])
-
-    def _response(self, type_url: str, outbox: _Outbox) -> Iterator[DeltaDiscoveryResponse]:
-        resources, removals = outbox.resources[type_url], outbox.removals[type_url]
-        # The first request of a type is always answered, if with nothing: a starting Envoy waits for that, and one that
-        # comes over from the snapshot server takes it as the sign that we are there.
-        owed = type_url in self._unanswered and not (type_url == SCOPE and self._scopes_held_back())
-        if resources or removals or owed:
-            self._unanswered.discard(type_url)
-            yield self._fly(type_url, resources, removals)
+            responses.append(self._fly(type_url, [resource] if resource else [], [] if resource else [name]))
+        return responses
 
     def _fly(self, type_url: str, resources: list[Resource], removals: list[str]) -> DeltaDiscoveryResponse:
         self._nonce += 1
@@ -182,8 +186,8 @@ class Peer:
             entry.resource.value = resource.body
             flight.append(((type_url, resource.name), resource.version))
         for key, _ in flight:
-            self._records[key].nonce = response.nonce
-        self._flights[response.nonce] = flight
+            self._records[key].nonce = self._nonce
+        self._flights[self._nonce] = flight
         self.sent += len(flight)
         return response
 
@@ -205,9 +209,9 @@ class Peer:
         if scopes_there and scopes_gone:
             self._drop(CLUSTER, bundle_id, outbox)
 
-    def _wanted(self, bundle_id: str) -> dict[Key, Resource]:
-        bundle: Bundle | None = self._store.get(bundle_id)
-        return dict(bundle.resources) if bundle else {}
+    def _wanted(self, bundle_id: str) -> Mapping[Key, Resource]:
+        bundle = self._store.get(bundle_id)
+        return bundle.resources if bundle else {}
 
     def _bring(self, resources: list[Resource], outbox: _Outbox) -> bool:
         """Send what differs; answers whether Envoy holds all of it."""
@@ -275,7 +279,7 @@ class Peer:
     def _record(self, key: Key) -> _Record:
         record = self._records.get(key)
         if record is None:
-            record = self._records[key] = _Record()
+            record = self._records[key] = _Record(since=self._nonce)
             self._keys[owner(key[1])].add(key)
         return record
 

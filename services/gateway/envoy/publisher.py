@@ -22,6 +22,7 @@ __all__ = ["Enforced", "Outcome", "Pending", "Publisher", "Rejected"]
 _log = logging.getLogger(__name__)
 
 _RETRY_SNAPSHOT_AFTER = 1.0
+_CLOSE_WITHIN = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +110,10 @@ class Publisher:
         return {each: waiter.result() if waiter.done() else self._pending(within) for each, waiter in waiters.items()}
 
     async def close(self) -> None:
-        """Let what is being recorded reach the disk."""
-        if self._recorder is not None:
-            await self._recorder
+        """Let what is being recorded reach the disk, if the disk takes it."""
+        if (recorder := self._recorder) is not None:
+            await asyncio.wait([recorder], timeout=_CLOSE_WITHIN)
+            recorder.cancel()
 
     def _pending(self, within: float) -> Pending:
         connected = self._store.connected

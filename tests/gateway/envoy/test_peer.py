@@ -244,6 +244,19 @@ def test_the_slowest_envoy_counts_and_one_that_leaves_does_not() -> None:
     assert store.status("a").phase is Phase.ENFORCED
 
 
+def test_endpoints_asked_for_anew_are_sent_though_an_older_answer_comes_late() -> None:
+    envoy = connected({"a": bundle("a", 1)})
+    envoy.sent()
+    envoy.answer()
+    envoy.sent()
+    (older,) = envoy.unanswered
+    envoy.unanswered.clear()
+    envoy.peer.receive(DeltaDiscoveryRequest(type_url=ENDPOINTS, resource_names_unsubscribe=["a/1"]))
+    envoy.ask(ENDPOINTS, names=["a/1"])
+    envoy.peer.receive(DeltaDiscoveryRequest(type_url=ENDPOINTS, response_nonce=older.nonce))
+    assert envoy.converge() == ["E+a/1", "S+a"]
+
+
 def test_types_that_are_not_ours_are_left_alone() -> None:
     envoy = connected({})
     envoy.converge()
