@@ -50,7 +50,11 @@ class Registry:
         return answer.json()
 
     async def upload(self, data: bytes, *, by: Headers | None = None, **options: Any) -> httpx.Response:
-        headers = {"Content-Type": "application/octet-stream", **(by or self.admin), **options.pop("headers", {})}
+        headers = {
+            "Content-Type": "application/octet-stream",
+            **(self.admin if by is None else by),
+            **options.pop("headers", {}),
+        }
         return await self.http.post("/api/v1/artifacts", content=data, headers=headers, **options)
 
     async def uploaded(self, data: bytes = b"a model", *, by: Headers | None = None) -> str:

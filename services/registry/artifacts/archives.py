@@ -83,11 +83,13 @@ class _Account:
         self._most = max(limits.ratio_from, limits.ratio * packed)
         self._names: dict[PurePosixPath, bool] = {}
         self._unpacked = 0
+        self._entries = 0
         self._files = 0
 
     def entry(self, name: str, *, folder: bool) -> None:
         """Raises Refused for a name that leads out of the folder, that no file system takes, or that is there twice."""
-        if len(self._names) >= self._limits.entries:
+        self._entries += 1
+        if self._entries > self._limits.entries:
             raise Refused(f"it has more than {self._limits.entries} entries")
         shown = ascii(name[:100])
         pure = PurePosixPath(name)

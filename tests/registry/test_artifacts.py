@@ -1,0 +1,211 @@
+"""Uploads and downloads: once by content, checked, bounded, and nothing left behind by what was refused."""
+
+import asyncio
+import resource
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.registry.world import Registry, code, running_registry, sha256, tar
+
+DATA = bytes(range(256)) * 5000
+
+
+async def test_the_same_bytes_are_kept_once(registry: Registry) -> None:
+    ana = await registry.people.add("ana", groups=[("risk", "edit")])
+    answers = await asyncio.gather(*(registry.upload(DATA, by=by) for by in (ana, registry.admin) * 4))
+    assert {answer.status_code for answer in answers} == {201}
+    assert [a.json() for a in answers] == [
+        {"uri": f"registry://{sha256(DATA)}", "digest": sha256(DATA), "size": len(DATA)}
+    ] * 8
+    assert [file.read_bytes() for file in registry.files()] == [DATA]
+
+
+async def test_an_announced_digest_is_checked(registry: Registry) -> None:
+    right, wrong = sha256(DATA), sha256(b"other")
+    for headers, params in (({"X-Content-SHA256": wrong}, {}), ({}, {"digest": wrong})):
+        answer = await registry.upload(DATA, headers=headers, params=params)
+        assert code(answer) == "digest_mismatch"
+    for bad in ("", "sha256:12", "md5:" + "0" * 64, "ü"):
+        assert code(await registry.upload(DATA, params={"digest": bad})) == "validation_failed"
+    both = await registry.upload(DATA, headers={"X-Content-SHA256": right[7:].upper()}, params={"digest": wrong})
+    assert code(both) == "validation_failed"
+    assert registry.files() == []
+    assert (await registry.upload(DATA, headers={"X-Content-SHA256": right[7:].upper()})).status_code == 201
+
+
+async def test_who_may_upload_and_what(registry: Registry) -> None:
+    reader = await registry.people.add("rea", groups=[("risk", "read")])
+    assert code(await registry.upload(DATA, by=reader)) == "permission_denied"
+    assert code(await registry.upload(DATA, by={})) == "invalid_token"
+    assert code(await registry.upload(b"")) == "validation_failed"
+    for kind in ("multipart/form-data; boundary=x", "application/json"):
+        assert code(await registry.upload(DATA, headers={"Content-Type": kind})) == "validation_failed"
+    assert registry.files() == []
+
+
+async def test_an_upload_over_the_limit_is_refused(environment: dict[str, str], tmp_path: Path) -> None:
+    async def unannounced() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 10_000
+
+    async with running_registry(environment, tmp_path, upload_limit="100kB") as registry:
+        for content in (b"x" * 100_001, unannounced()):
+            headers = {**registry.admin, "Content-Type": "application/octet-stream"}
+            answer = await registry.http.post("/api/v1/artifacts", content=content, headers=headers)
+            assert (answer.status_code, code(answer), answer.json()["limit"]) == (413, "too_large", 100_000)
+        assert registry.files() == []
+        assert (await registry.upload(b"x" * 100_000)).status_code == 201
+
+
+async def test_a_full_disk_leaves_nothing(registry: Registry) -> None:
+    with _files_at_most(500_000):
+        answer = await registry.upload(DATA)
+    assert (answer.status_code, code(answer)) == (503, "unavailable")
+    assert registry.files() == []
+    assert (await registry.upload(DATA)).status_code == 201
+
+
+async def test_download_by_token_in_ranges(registry: Registry) -> None:
+    ana = await registry.people.add("ana", groups=[("risk", "edit")])
+    bob = await registry.people.add("bob", groups=[("risk", "read")])
+    sam = await registry.people.add("sam", groups=[("fraud", "manage")])
+    path = f"/artifacts/{sha256(DATA)}"
+    uri = await registry.uploaded(DATA, by=ana)
+    assert (await registry.call("GET", path, by=ana)).content == DATA
+    for stranger in (bob, sam):
+        assert (await registry.call("GET", path, by=stranger)).status_code == 404
+    # Whoever only knows the digest cannot open the bytes by naming it.
+    stolen = await registry.call("POST", "/models/fraud/mine/versions", {"artifact": uri}, by=sam)
+    assert code(stolen) == "validation_failed"
+    await registry.make("/models/risk/churn/versions", {"artifact": uri}, by=ana)
+    assert (await registry.call("GET", path, by=sam)).status_code == 404
+    whole = await registry.call("GET", path, by=bob)
+    assert (whole.content, whole.headers["etag"]) == (DATA, f'"{sha256(DATA)}"')
+    part = await registry.call("GET", path, by=bob, headers={"Range": "bytes=1000-1999"})
+    assert (part.status_code, part.content) == (206, DATA[1000:2000])
+    rest = await registry.call("GET", path, by=bob, headers={"Range": f"bytes={len(DATA) - 5}-"})
+    assert rest.content == DATA[-5:]
+    beyond = await registry.call("GET", path, by=bob, headers={"Range": f"bytes={len(DATA)}-"})
+    assert beyond.status_code == 416
+    for bad in ("bytes=-", "bytes=9-1", "x", "bytes=" + "0-0," * 500):
+        assert (await registry.call("GET", path, by=bob, headers={"Range": bad})).status_code < 500
+    for bad in ("sha256:12", sha256(DATA).upper(), "sha256:" + "0" * 64, "..%2f..%2fetc%2fpasswd"):
+        assert (await registry.call("GET", f"/artifacts/{bad}", by=bob)).status_code in (404, 422)
+
+
+async def test_download_by_a_signed_link(registry: Registry) -> None:
+    await registry.uploaded(DATA)
+    digest, expires = sha256(DATA), int(time.time()) + 60
+    sign = registry.core.vault.sign
+    signature = sign(f"{digest} {expires}", purpose="pull")
+
+    async def get(of: str, **query: object) -> int:
+        answer = await registry.http.get(f"/api/v1/artifacts/{of}", params=query)  # no token
+        assert answer.status_code != 200 or answer.content == DATA
+        return answer.status_code
+
+    assert await get(digest, expires=expires, signature=signature) == 200
+    assert await get(digest, expires=expires + 1, signature=signature) == 401
+    assert await get(digest, expires=expires) == 401
+    assert await get(digest, signature=signature) == 401
+    assert await get(digest, expires=expires, signature="ü" + signature[1:]) == 401
+    assert await get(sha256(b""), expires=expires, signature=signature) == 401
+    past = int(time.time()) - 1
+    assert await get(digest, expires=past, signature=sign(f"{digest} {past}", purpose="pull")) == 401
+    assert await get(digest, expires=expires, signature=sign(f"{digest} {expires}", purpose="other")) == 401
+    assert await get(digest, expires=2**60, signature=signature) == 422
+    assert await get(digest) == 401
+
+
+async def test_damaged_bytes_are_not_served(registry: Registry) -> None:
+    await registry.uploaded(DATA)
+    file = registry.files()[0]
+    file.chmod(0o600)
+    file.write_bytes(DATA[:-1])
+    answer = await registry.call("GET", f"/artifacts/{sha256(DATA)}", by=registry.admin)
+    assert (answer.status_code, code(answer)) == (503, "unavailable")
+    assert (await registry.upload(DATA)).status_code == 201  # the same upload mends it
+    assert (await registry.call("GET", f"/artifacts/{sha256(DATA)}", by=registry.admin)).content == DATA
+
+
+async def test_an_artifact_of_several_parts(registry: Registry) -> None:
+    await registry.make("/groups", {"id": "risk"})
+    parts = {"encoder": await registry.uploaded(b"one"), "head.v2": await registry.uploaded(b"two!")}
+    version = await registry.make("/models/risk/churn/versions", {"artifact": parts})
+    assert (version["artifact"], version["digest"], version["size"]) == (parts, None, 7)
+    path = "/models/risk/churn/versions/1/artifact"
+    assert (await registry.call("GET", f"{path}/head.v2", by=registry.admin)).content == b"two!"
+    bare = await registry.call("GET", path, by=registry.admin)
+    assert (bare.status_code, bare.json()["keys"]) == (422, ["encoder", "head.v2"])
+    assert (await registry.call("GET", f"{path}/nope", by=registry.admin)).status_code == 404
+    bob = await registry.people.add("bob", groups=[("risk", "read")])
+    assert (await registry.call("GET", f"/artifacts/{sha256(b'one')}", by=bob)).content == b"one"
+
+
+async def test_addresses_that_this_installation_cannot_read(registry: Registry) -> None:
+    await registry.make("/groups", {"id": "risk"})
+    for uri in ("s3://bucket/key", "hf://org/model", "https://example.org/x", "file:///etc/passwd", "magic://x"):
+        for artifact in (uri, {"part": uri}):
+            answer = await registry.call(
+                "POST", "/models/risk/churn/versions", {"artifact": artifact}, by=registry.admin
+            )
+            assert (code(answer), answer.json()["supported"]) == ("unsupported_scheme", ["registry"])
+    absent = f"registry://{sha256(b'never seen')}"
+    for uri in (absent, "registry://sha256:12", "/etc/passwd", "nothing", "registry:x", "file:relative", "://"):
+        answer = await registry.call("POST", "/models/risk/churn/versions", {"artifact": uri}, by=registry.admin)
+        assert answer.status_code == 422, uri
+
+
+async def test_files_only_below_allowed_folders(environment: dict[str, str], tmp_path: Path) -> None:
+    allowed = tmp_path / "allowed"
+    (allowed / "folder").mkdir(parents=True)
+    (allowed / "model one.bin").write_bytes(DATA)
+    (tmp_path / "secret").write_bytes(b"secret")
+    (allowed / "out").symlink_to(tmp_path / "secret")
+    (allowed / "loop").symlink_to(allowed / "loop")
+    path = "/models/risk/churn/versions"
+    async with running_registry(environment, tmp_path, file_folders=f"{allowed}:{tmp_path}/absent") as registry:
+        await registry.make("/groups", {"id": "risk"})
+        for inside in (
+            tmp_path / "secret",
+            allowed / "out",
+            allowed / "loop",
+            allowed / ".." / "secret",
+            "/etc/passwd",
+        ):
+            answer = await registry.call("POST", path, {"artifact": f"file://{inside}"}, by=registry.admin)
+            assert answer.status_code == 422, inside
+        for tail in ("/x" * 900, "/%00", "/%FF", "?a=b"):
+            uri = f"file://{allowed}{tail}"
+            assert (await registry.call("POST", path, {"artifact": uri}, by=registry.admin)).status_code == 422
+        version = await registry.make(path, {"artifact": f"file://{allowed}/model%20one.bin"})
+        assert (version["digest"], version["size"]) == (None, len(DATA))
+        assert (await registry.call("GET", f"{path}/1/artifact", by=registry.admin)).content == DATA
+        assert (await registry.make(path, {"artifact": f"file://{allowed}/folder"}))["size"] is None
+        assert (await registry.call("GET", f"{path}/2/artifact", by=registry.admin)).status_code == 422
+        (allowed / "model one.bin").unlink()
+        assert (await registry.call("GET", f"{path}/1/artifact", by=registry.admin)).status_code == 404
+
+
+async def test_an_archive_is_examined_and_kept_as_it_came(registry: Registry) -> None:
+    packed = tar({"model/weights.bin": DATA, "model/inference_service.py": b"class InferenceService: ..."})
+    uri = await registry.uploaded(packed)
+    assert uri == f"registry://{sha256(packed)}"
+    evil = tar({"../../etc/cron.d/x": b"boo"})
+    answer = await registry.upload(evil)
+    assert code(answer) == "bad_archive"
+    assert "leads out" in answer.json()["detail"]
+    assert len(registry.files()) == 1
+
+
+@contextmanager
+def _files_at_most(size: int) -> Iterator[None]:
+    """A disk that is full: no file of this process may grow beyond `size`."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
