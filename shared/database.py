@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import asyncpg
+import orjson
 from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -36,6 +37,7 @@ def create_engine(url: str, *, application: str, connections: int) -> AsyncEngin
         max_overflow=0,
         pool_timeout=10,
         pool_use_lifo=True,  # the last one used has our statements prepared
+        json_deserializer=orjson.loads,  # a page of rows is mostly JSON; this takes a fifth of the standard one's time
         hide_parameters=True,  # an error with its parameters ends in a log, and parameters may be secret
         connect_args={
             "timeout": 5,

@@ -46,7 +46,6 @@ class Reconciler:
         self._platform = platform
         self._vault = vault
         self._clock = clock
-        self._started = False
 
     async def reconcile(self, key: str, fence: Fence) -> None:
         uid = UUID(key)
@@ -59,14 +58,13 @@ class Reconciler:
             await self._drive(loaded, fence)
 
     async def resync(self) -> Iterable[str]:
-        """What may need work: at start everything, later what has not settled, and what nobody knows."""
-        there = await self._platform.deployments()
-        unpurged = set(await self._records.unpurged()) if there or not self._started else set()
-        found = (there - unpurged) | set(await self._records.unsettled())
-        if not self._started:
-            # Runs may have ended while nobody looked, and after a restart the platform must be told what it runs.
-            found |= there | unpurged
-            self._started = True
+        """What may need work: what has not settled, what looks other than it was noted, and what nobody knows."""
+        noted, there = await self._records.noted(), await self._platform.deployments()
+        found = set(await self._records.unsettled()) | (there - noted.keys())
+        for uid in noted.keys() - found:
+            seen = {replica.id: str(replica.phase) for replica in await self._platform.observe(uid)}
+            if seen != noted[uid]:
+                found.add(uid)
         return map(str, found)
 
     async def watch(self, wake: Callable[[str], None]) -> None:

@@ -114,6 +114,7 @@ class Records:
     async def record_outage(self, loaded: Loaded, fence: Fence, *, status: Status) -> None:
         """The platform cannot be reached: what is known of its replicas stands."""
         changes = _changes(loaded.row, status, endpoints_generation=loaded.row.endpoints_generation)
+        changes.pop("observed_generation", None)  # nothing has been done about it
         if not changes:
             return
         async with self._sessions.begin() as session:
@@ -153,10 +154,13 @@ class Records:
         async with self._sessions() as session:
             return list((await session.execute(select(Deployment.uid).where(needs))).scalars())
 
-    async def unpurged(self) -> list[UUID]:
-        """Everything that anything may be left of."""
+    async def noted(self) -> dict[UUID, dict[str, str]]:
+        """The phase of every replica that was seen last, by deployment."""
+        found: dict[UUID, dict[str, str]] = {}
         async with self._sessions() as session:
-            return list((await session.execute(select(Deployment.uid).where(Deployment.purged_at.is_(None)))).scalars())
+            for uid, name, phase in await session.execute(select(Replica.uid, Replica.id, Replica.phase)):
+                found.setdefault(uid, {})[name] = phase
+        return found
 
     @staticmethod
     async def _update(session: AsyncSession, row: Deployment, changes: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import update
 
@@ -16,6 +17,7 @@ from services.deployer.settings import DeployerSettings
 from shared.schema import Group, InstanceType, Model, ModelAlias, ModelVersion
 from shared.service import Core
 from tests.deployer.fakes import FakeGateway, FakePlatform
+from tests.support.ports import free_port
 from tests.support.services import People, serving
 
 API = "/api/v1"
@@ -135,3 +137,20 @@ async def deployer(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch)
         async with FakeGateway(core.sessions, core.hints) as gateway:
             platform.forbidden = gateway.routes
             yield Deployer(app, core, client, people, platform, gateway, ana)
+
+
+@pytest.fixture
+async def server(deployer: Deployer) -> AsyncIterator[httpx.AsyncClient]:
+    """The same application, listening."""
+    port = free_port()
+    config = uvicorn.Config(deployer.app, port=port, lifespan="off", log_config=None, ws="none")
+    listening = uvicorn.Server(config)
+    task = asyncio.create_task(listening.serve())
+    await eventually(lambda: listening.started)
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}/api/v1", headers=deployer.ana, timeout=10
+    ) as client:
+        yield client
+    deployer.core.stopping.set()
+    listening.should_exit = True
+    await task

@@ -213,7 +213,7 @@ AWAY = PlatformError("it is away")
 
 
 class FakeGateway:
-    """Routes what is routable, acknowledges it in `routes` and says so, as the gateway does; `alive` False: it is dead."""
+    """Routes what is routable, acknowledges it in `routes` and says so, as the gateway does, while it is `alive`."""
 
     def __init__(self, sessions: Sessions, hints: Hints) -> None:
         self._sessions = sessions

@@ -96,9 +96,7 @@ async def test_versions_come_and_go_under_their_numbers(deployer: Deployer) -> N
     assert left["traffic"]["weights"] == {"2": 100}
     again = await deployer.ok("POST", "/deployments/churn/versions", {"model": "risk/churn/1"})
     assert [version["number"] for version in again["versions"]] == [2, 3]
-    reused = await deployer.call(
-        "PATCH", "/deployments/churn", {"versions": [{"number": 1, "model": "risk/churn/1"}]}
-    )
+    reused = await deployer.call("PATCH", "/deployments/churn", {"versions": [{"number": 1, "model": "risk/churn/1"}]})
     assert (reused.status_code, reused.json()["errors"][0]["pointer"]) == (422, "/versions/0/number")
     assert (await deployer.call("PUT", "/deployments/churn/versions/1", {"model": "risk/churn/1"})).status_code == 404
     await deployer.ok("DELETE", "/deployments/churn/versions/2")

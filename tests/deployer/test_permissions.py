@@ -45,7 +45,9 @@ async def test_the_matrix(deployer: Deployer) -> None:
     async def statuses(who: str, requests: list[tuple[str, str, Any]]) -> set[int]:
         found = set()
         for method, path, body in requests:
-            answer = await deployer.call(method, f"{path}?dry_run=true" if method != "GET" else path, body, by=people[who])
+            answer = await deployer.call(
+                method, f"{path}?dry_run=true" if method != "GET" else path, body, by=people[who]
+            )
             found.add(answer.status_code if answer.status_code >= 400 else 200)
         return found
 

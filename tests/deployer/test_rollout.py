@@ -17,7 +17,7 @@ from shared.reconcile import LeaseLost
 from shared.schema import Deployment, Replica, Revision
 from shared.service import Core
 from tests.deployer.conftest import Deployer, eventually, settings_of
-from tests.deployer.fakes import AWAY, FakePlatform, failure
+from tests.deployer.fakes import AWAY, failure
 from tests.support.services import serving
 
 
@@ -85,9 +85,7 @@ async def test_with_the_gateway_dead_nothing_routed_is_ended_and_nothing_is_call
     old = set(deployer.platform.started)
     deployer.gateway.alive = False
     await deployer.ok("PATCH", "/deployments/churn/versions/1", {"env": {"A": "1"}})
-    await deployer.until(
-        lambda d: d["status"]["observed_generation"] == 2 and d["status"]["versions"][0]["ready"] == 2
-    )
+    await deployer.until(lambda d: d["status"]["observed_generation"] == 2 and d["status"]["versions"][0]["ready"] == 2)
     document = await deployer.ok("GET", "/deployments/churn")
     assert document["status"]["phase"] == "Deploying"
     routes = next(each for each in document["status"]["conditions"] if each["type"] == "RoutesEnforced")
@@ -192,7 +190,8 @@ async def test_a_new_deployer_takes_over_where_the_old_one_was(
     # An older owner, whose lease has been taken over since, acts but must not record.
     old = await deployer.core.leases.claim(f"deployments/{uid}")
     new = await deployer.core.leases.claim(f"deployments/{uid}")
-    assert old and new
+    assert old
+    assert new
     deployer.platform.crash(deployer.platform.live()[0], failure(Cause.CRASH))
     with pytest.raises(LeaseLost):
         await lost.reconcile(uid, old)
@@ -227,9 +226,13 @@ async def test_an_idle_resync_reads_only_what_has_not_settled(deployer: Deployer
     await deployer.deploy()
     records = Records(deployer.core.sessions)
     await eventually(lambda: _none(records))
-    reconciler = Reconciler(records=records, platform=FakePlatform(), vault=EnvVault(deployer.core.vault))
-    assert len(list(await reconciler.resync())) == 1  # at its start it looks at everything
+    reconciler = Reconciler(records=records, platform=deployer.platform, vault=EnvVault(deployer.core.vault))
     assert list(await reconciler.resync()) == []
+    # What went on while nobody looked is found, too.
+    (replica,) = deployer.platform.all()
+    replica.phase = Phase.FAILED
+    assert list(await reconciler.resync()) == [str(replica.workload.uid)]
+    replica.phase = Phase.READY
 
 
 async def _none(records: Records) -> bool:
@@ -263,5 +266,3 @@ async def test_a_lost_event_costs_only_time(deployer: Deployer) -> None:
         await session.execute(update(Deployment).values(stopped=True, generation=2, revision=2))
     deployer.gateway.wake()
     await deployer.until_phase("Stopped")
-
-

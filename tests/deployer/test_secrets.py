@@ -16,9 +16,8 @@ async def test_a_secret_never_leaks(deployer: Deployer, capsys: pytest.CaptureFi
     assert document["versions"][0]["env"] == {"KEY": {"secret": True}, "THREADS": "1"}
     (replica,) = deployer.platform.all(phase=Phase.READY)
     assert replica.workload.template.env == {"KEY": SECRET, "THREADS": "1"}
-    shown = [json.dumps(document)]
-    for path in ("", "/versions", "/revisions", "/log", "/replicas"):
-        shown.append((await deployer.call("GET", f"/deployments/churn{path}")).text)
+    paths = ("", "/versions", "/revisions", "/log", "/replicas")
+    shown = [json.dumps(document), *[(await deployer.call("GET", f"/deployments/churn{path}")).text for path in paths]]
     refused = await deployer.call(
         "POST", "/deployments", {"id": "bad", "model": "risk/none", "env": {"KEY": {"secret": SECRET}}}
     )
@@ -38,13 +37,13 @@ async def test_a_secret_stays_as_it_stands_and_shows_when_it_changes(deployer: D
     whole = {"versions": [{"model": "risk/churn/1", "env": {"KEY": {"secret": SECRET}}}], "name": "churn"}
     for body in (whole, {**whole, "versions": [{"model": "risk/churn/1", "env": {"KEY": {"secret": True}}}]}):
         assert (await deployer.ok("PUT", "/deployments/churn", body))["revision"] == 1
-    document = await deployer.ok("PATCH", "/deployments/churn/versions/1?wait=settled", {"env": {"KEY": {"secret": "b"}}})
+    document = await deployer.ok(
+        "PATCH", "/deployments/churn/versions/1?wait=settled", {"env": {"KEY": {"secret": "b"}}}
+    )
     assert document["revision"] == 2
     assert len(deployer.platform.started) == 2
     revision = await deployer.ok("GET", "/deployments/churn/revisions/2")
-    assert revision["diff"] == [
-        {"path": "/versions/1/env/KEY", "before": {"secret": True}, "after": {"secret": True}}
-    ]
+    assert revision["diff"] == [{"path": "/versions/1/env/KEY", "before": {"secret": True}, "after": {"secret": True}}]
     await deployer.ok("POST", "/deployments/churn/rollback?wait=settled", {"revision": 1})
     await eventually(lambda: len(deployer.platform.all(phase=Phase.READY)) == 1)
     assert deployer.platform.all(phase=Phase.READY)[0].workload.template.env == {"KEY": SECRET}

@@ -7,28 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-import pytest
-import uvicorn
 
 from tests.deployer.conftest import Deployer, eventually
-from tests.support.ports import free_port
 
 EVENTS = {"Accept": "text/event-stream"}
-
-
-@pytest.fixture
-async def server(deployer: Deployer) -> AsyncIterator[httpx.AsyncClient]:
-    """The same application, listening."""
-    port = free_port()
-    config = uvicorn.Config(deployer.app, port=port, lifespan="off", log_config=None, ws="none")
-    listening = uvicorn.Server(config)
-    task = asyncio.create_task(listening.serve())
-    await eventually(lambda: listening.started)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1", headers=deployer.ana, timeout=10) as client:
-        yield client
-    deployer.core.stopping.set()
-    listening.should_exit = True
-    await task
 
 
 class Events:

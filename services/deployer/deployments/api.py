@@ -12,6 +12,7 @@ from services.deployer.deployments.dependencies import (
     Message,
     PublicUrl,
     Responses,
+    answer,
     error,
 )
 from services.deployer.deployments.schemas import (
@@ -25,7 +26,7 @@ from services.deployer.deployments.schemas import (
 from services.deployer.deployments.views import document
 from services.deployer.deployments.watching import parse_list_id, watch_list, watch_one
 from shared.errors import NotFound
-from shared.http import CurrentCaller, CurrentUnit, DnsLabel, Page, Paging, Permission, TransactionRoute, etag
+from shared.http import CurrentCaller, CurrentUnit, DnsLabel, Page, Paging, Permission, TransactionRoute
 from shared.http.streams import LastEventId, event_stream, wants_events
 
 router = APIRouter(
@@ -43,13 +44,18 @@ _PRECONDITION: Responses = {412: error("It has changed since the ETag given in I
 _TAKEN: Responses = {409: error("The id is taken, a limit is reached, or the Idempotency-Key was used otherwise")}
 
 
-@router.post("/deployments", status_code=201, responses=_QUOTA | _TAKEN, summary="Create a deployment")
-async def create_deployment(body: PostDeployment, commands: CurrentCommands, answering: Answering) -> DeploymentView:
+@router.post(
+    "/deployments",
+    response_model=DeploymentView,
+    status_code=201,
+    responses=_QUOTA | _TAKEN,
+    summary="Create a deployment",
+)
+async def create_deployment(body: PostDeployment, commands: CurrentCommands, answering: Answering) -> Response:
     """With only `model`, publishes that version: the id comes from the model's name, on the smallest instance type that
     the group may use, one replica, private."""
     accepted = await commands.create(body)
-    answering.response.headers["Location"] = f"/api/v1/deployments/{accepted.row.id}"
-    return await answering.document(accepted)
+    return await answering.document(accepted, status=201, location=accepted.row.id)
 
 
 @router.get("/deployments", response_model=Page[DeploymentView], responses=_CHANGES, summary="List deployments")
@@ -66,7 +72,7 @@ async def list_deployments(
     mine: Annotated[bool, Query(description="deployed by me")] = False,
     sort: Annotated[Sort, Query(description="by `updated_at`, rows move while they are changed")] = "id",
     last_event_id: LastEventId = None,
-) -> object:
+) -> Response:
     """The deployments of the groups that you may read. With `Accept: text/event-stream`: their changes."""
     where = queries.Filter(
         visible=caller.visible_groups,
@@ -84,7 +90,7 @@ async def list_deployments(
     shown, following = paging.page(rows, key=lambda found: queries.sort_key(sort, found.row))
     items = [document(*found, public_url=public_url) for found in shown]
     total = await queries.count(unit.session, where=where) if paging.count else None
-    return Page[DeploymentView].model_construct(items=items, next=following, total=total)
+    return answer({"items": items, "next": following} | ({"total": total} if paging.count else {}))
 
 
 @router.get("/deployments/{id}", response_model=DeploymentView, responses=_CHANGES, summary="One deployment")
@@ -92,12 +98,11 @@ async def get_deployment(
     *,
     deployment: DeploymentId,
     request: Request,
-    response: Response,
     caller: CurrentCaller,
     unit: CurrentUnit,
     public_url: PublicUrl,
     last_event_id: LastEventId = None,
-) -> object:
+) -> Response:
     """Its document. With `Accept: text/event-stream`: the document now and whenever it changes."""
     found = await queries.deployment(unit.session, deployment)
     if found is None:
@@ -107,30 +112,33 @@ async def get_deployment(
         core = request.app.state.core
         events = watch_one(core, found.row.uid, last=last_event_id, public_url=public_url)
         return event_stream(events, stopping=core.stopping)
-    response.headers["ETag"] = etag(found.row.generation)
-    return document(*found, public_url=public_url)
+    return answer(document(*found, public_url=public_url), generation=found.row.generation)
 
 
 @router.put(
     "/deployments/{id}",
+    response_model=DeploymentView,
     responses=_QUOTA | _TAKEN | _PRECONDITION | {201: {"model": DeploymentView, "description": "It was created"}},
     summary="Apply a deployment",
 )
 async def put_deployment(
     deployment: DeploymentId, body: PutDeployment, commands: CurrentCommands, answering: Answering
-) -> DeploymentView:
+) -> Response:
     """Says the whole desired state: makes the deployment if there is none (then `group` is needed); what is left out
     takes its default. Aliases are looked up again. The same once more changes nothing."""
     accepted = await commands.put(deployment, body)
-    if accepted.created:
-        answering.response.status_code = 201
-    return await answering.document(accepted)
+    return await answering.document(accepted, status=201 if accepted.created else 200)
 
 
-@router.patch("/deployments/{id}", responses=_QUOTA | _TAKEN | _PRECONDITION, summary="Change a deployment")
+@router.patch(
+    "/deployments/{id}",
+    response_model=DeploymentView,
+    responses=_QUOTA | _TAKEN | _PRECONDITION,
+    summary="Change a deployment",
+)
 async def update_deployment(
     deployment: DeploymentId, body: PatchDeployment, commands: CurrentCommands, answering: Answering
-) -> DeploymentView:
+) -> Response:
     """A JSON merge patch. `versions` is one value, the whole list of those wanted; to change one version, patch
     `/versions/{number}`. Only versions whose own fields change get fresh replicas."""
     return await answering.document(await commands.patch(deployment, body))
@@ -145,36 +153,50 @@ async def delete_deployment(
     answering.hold(await commands.delete(deployment, message=message))
 
 
-@router.post("/deployments/{id}/stop", responses=_PRECONDITION, summary="Stop a deployment")
+@router.post(
+    "/deployments/{id}/stop", response_model=DeploymentView, responses=_PRECONDITION, summary="Stop a deployment"
+)
 async def stop_deployment(
     deployment: DeploymentId, commands: CurrentCommands, answering: Answering, body: Action | None = None
-) -> DeploymentView:
+) -> Response:
     """Ends its replicas and keeps its address, which answers 503; it counts nothing against the quota."""
     message = body.message if body else ""
     return await answering.document(await commands.stop(deployment, message=message))
 
 
-@router.post("/deployments/{id}/start", responses=_QUOTA | _PRECONDITION, summary="Start a stopped deployment")
+@router.post(
+    "/deployments/{id}/start",
+    response_model=DeploymentView,
+    responses=_QUOTA | _PRECONDITION,
+    summary="Start a stopped deployment",
+)
 async def start_deployment(
     deployment: DeploymentId, commands: CurrentCommands, answering: Answering, body: Action | None = None
-) -> DeploymentView:
+) -> Response:
     message = body.message if body else ""
     return await answering.document(await commands.start(deployment, message=message))
 
 
-@router.post("/deployments/{id}/redeploy", responses=_QUOTA | _PRECONDITION, summary="Redeploy")
+@router.post(
+    "/deployments/{id}/redeploy", response_model=DeploymentView, responses=_QUOTA | _PRECONDITION, summary="Redeploy"
+)
 async def redeploy_deployment(
     deployment: DeploymentId, commands: CurrentCommands, answering: Answering, body: Action | None = None
-) -> DeploymentView:
+) -> Response:
     """The same specification with fresh replicas, rolling."""
     message = body.message if body else ""
     return await answering.document(await commands.redeploy(deployment, message=message))
 
 
-@router.post("/deployments/{id}/rollback", responses=_QUOTA | _PRECONDITION, summary="Roll back to a revision")
+@router.post(
+    "/deployments/{id}/rollback",
+    response_model=DeploymentView,
+    responses=_QUOTA | _PRECONDITION,
+    summary="Roll back to a revision",
+)
 async def roll_back_deployment(
     deployment: DeploymentId, body: RollBack, commands: CurrentCommands, answering: Answering
-) -> DeploymentView:
+) -> Response:
     """The state of that revision becomes a new one. A stopped deployment stays stopped."""
     accepted = await commands.roll_back(deployment, revision=body.revision, message=body.message)
     return await answering.document(accepted)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import orjson
 from fastapi import Depends, Path, Query, Request, Response
 
 from services.deployer.deployments import queries
 from services.deployer.deployments.commands import Accepted, Commands
-from services.deployer.deployments.schemas import DeploymentView
 from services.deployer.deployments.secrets import EnvVault
 from services.deployer.deployments.views import document
 from services.deployer.deployments.waiting import Timeout, Wait, wait_until
@@ -15,7 +15,17 @@ from services.deployer.settings import DeployerSettings
 from shared.http import CurrentCaller, CurrentUnit, DnsLabel, IfMatch, Unit, etag
 from shared.service import Core
 
-__all__ = ["Answering", "CurrentCommands", "DeploymentId", "DryRun", "Message", "PublicUrl", "Responses", "error"]
+__all__ = [
+    "Answering",
+    "CurrentCommands",
+    "DeploymentId",
+    "DryRun",
+    "Message",
+    "PublicUrl",
+    "Responses",
+    "answer",
+    "error",
+]
 
 DeploymentId = Annotated[DnsLabel, Path(alias="id", description="the deployment's id", examples=["churn"])]
 DryRun = Annotated[bool, Query(description="answer what would change and whether it fits the quota; change nothing")]
@@ -28,6 +38,14 @@ Responses = dict[int | str, dict[str, Any]]
 
 def error(description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/problem+json": {}}}
+
+
+def answer(content: Any, *, status: int = 200, generation: int | None = None, location: str | None = None) -> Response:
+    """What is ready for JSON; FastAPI would check it once more against the schema."""
+    headers = {} if generation is None else {"ETag": etag(generation)}
+    if location is not None:
+        headers["Location"] = f"/api/v1/deployments/{location}"
+    return Response(orjson.dumps(content), status_code=status, headers=headers, media_type="application/json")
 
 
 def _settings(request: Request) -> DeployerSettings:
@@ -63,23 +81,22 @@ class _Answering:
 
     core: Core
     unit: Unit
-    response: Response
     public_url: str
     dry_run: bool
     wait: str | None
     timeout: float
 
-    async def document(self, accepted: Accepted) -> DeploymentView:
+    async def document(self, accepted: Accepted, *, status: int = 200, location: str | None = None) -> Response:
         row = accepted.row
         self.hold(accepted)
         route = None if accepted.created else await queries.route(self.unit.session, row.uid)
-        self.response.headers["ETag"] = etag(row.generation)
         view = document(row, route, public_url=self.public_url)
         if self.dry_run:
-            facts = accepted.refusal.facts if accepted.refusal else None
-            extra = {"diff": accepted.diff, "fits": accepted.refusal is None, "quota": facts}
-            view = DeploymentView.model_validate({**view.model_dump(), **extra})
-        return view
+            view |= {"diff": accepted.diff, "fits": accepted.refusal is None}
+            if accepted.refusal:
+                facts = accepted.refusal.facts
+                view["quota"] = {name: facts[name] for name in ("requested", "used", "limit")}
+        return answer(view, status=status, generation=row.generation, location=location)
 
     def hold(self, accepted: Accepted) -> None:
         if self.wait is None or self.dry_run:
@@ -102,7 +119,6 @@ class _Answering:
 def _answering(
     *,
     request: Request,
-    response: Response,
     unit: CurrentUnit,
     public_url: PublicUrl,
     dry_run: DryRun = False,
@@ -112,7 +128,6 @@ def _answering(
     return _Answering(
         core=request.app.state.core,
         unit=unit,
-        response=response,
         public_url=public_url,
         dry_run=dry_run,
         wait=wait,

@@ -1,60 +1,60 @@
 """Renders rows as the API's document. Pure."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from services.deployer.deployments.diff import masked_env
-from services.deployer.deployments.domain import Spec, model_reference
-from services.deployer.deployments.schemas import DeploymentView
+from services.deployer.deployments.domain import Spec, VersionSpec, model_reference
 from shared.schema import Deployment, Route
 
-__all__ = ["document", "is_enforced", "state_id"]
+__all__ = ["document", "is_enforced", "state_id", "version_view"]
 
 
-def document(row: Deployment, route: Route | None, *, public_url: str) -> DeploymentView:
+def document(row: Deployment, route: Route | None, *, public_url: str) -> dict[str, Any]:
+    """As `DeploymentView` describes it, ready for JSON. A page has 200 of them, so no model checks what we make."""
     spec = cast(Spec, row.spec)
-    return DeploymentView.model_validate(
-        {
-            "id": row.id,
-            "uid": str(row.uid),
-            "group": row.group_id,
-            "name": spec["name"],
-            "description": spec["description"],
-            "metadata": spec["metadata"],
-            "stage": spec["stage"],
-            "access": spec["access"],
-            "versions": [
-                {
-                    "number": version["number"],
-                    "model": model_reference(version),
-                    "runtime": version["runtime"],
-                    "instance_type": version["instance_type"],
-                    "replicas": version["replicas"],
-                    "env": masked_env(version["env"]),
-                }
-                for version in spec["versions"]
-            ],
-            "traffic": spec["traffic"],
-            "progress_deadline": spec["progress_deadline"],
-            "stopped": row.stopped,
-            "generation": row.generation,
-            "revision": row.revision,
-            "message": row.message,
-            "endpoint": f"{public_url}/deployment/{row.id}/",
-            "created_at": row.created_at,
-            "created_by": row.created_by,
-            "updated_at": row.updated_at,
-            "updated_by": row.updated_by,
-            "status": {
-                "phase": row.phase,
-                "observed_generation": row.observed_generation,
-                "conditions": row.conditions,
-                "versions": _versions(spec, row),
-                "traffic": {"weights": route.weights if route else {}, "enforced": is_enforced(row, route)},
-            },
-        }
-    )
+    return {
+        "id": row.id,
+        "uid": str(row.uid),
+        "group": row.group_id,
+        "name": spec["name"],
+        "description": spec["description"],
+        "metadata": spec["metadata"],
+        "stage": spec["stage"],
+        "access": spec["access"],
+        "versions": [version_view(version) for version in spec["versions"]],
+        "traffic": spec["traffic"],
+        "progress_deadline": spec["progress_deadline"],
+        "stopped": row.stopped,
+        "generation": row.generation,
+        "revision": row.revision,
+        "message": row.message,
+        "endpoint": f"{public_url}/deployment/{row.id}/",
+        "created_at": _rfc3339(row.created_at),
+        "created_by": row.created_by,
+        "updated_at": _rfc3339(row.updated_at),
+        "updated_by": row.updated_by,
+        "status": {
+            "phase": row.phase,
+            "observed_generation": row.observed_generation,
+            "conditions": row.conditions,
+            "versions": _versions(spec, row),
+            "traffic": {"weights": route.weights if route else {}, "enforced": is_enforced(row, route)},
+        },
+    }
+
+
+def version_view(version: VersionSpec) -> dict[str, Any]:
+    """As `VersionView` describes it."""
+    return {
+        "number": version["number"],
+        "model": model_reference(version),
+        "runtime": version["runtime"],
+        "instance_type": version["instance_type"],
+        "replicas": version["replicas"],
+        "env": masked_env(version["env"]),
+    }
 
 
 def is_enforced(row: Deployment, route: Route | None) -> bool:
@@ -74,8 +74,9 @@ def _versions(spec: Spec, row: Deployment) -> list[dict[str, Any]]:
     """The reconciler's word on each version that it has seen; a new one is about to be."""
     seen = {status["number"]: status for status in row.version_status}
     return [
-        seen.get(version["number"])
-        or {
+        _shown(seen[version["number"]])
+        if version["number"] in seen
+        else {
             "number": version["number"],
             "phase": "Stopped" if row.stopped else "Deploying",
             "ready": 0,
@@ -86,6 +87,14 @@ def _versions(spec: Spec, row: Deployment) -> list[dict[str, Any]]:
         }
         for version in spec["versions"]
     ]
+
+
+def _shown(status: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in status.items() if name != "template"}
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _shares(weights: Mapping[str, int]) -> dict[str, int]:

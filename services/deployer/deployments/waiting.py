@@ -41,7 +41,7 @@ async def wait_until(core: Core, uid: UUID, *, wait: str, generation: int, timeo
             assert found is not None  # a row stays for good
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0 or core.stopping.is_set() or _agrees(*found, wait=wait, generation=generation):
-                return document(*found, public_url=public_url).model_dump(mode="json")
+                return document(*found, public_url=public_url)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), min(left, _POLL))
 

@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import orjson
+
 from services.deployer.deployments import queries
 from services.deployer.deployments.views import document, state_id
 from shared.errors import ValidationFailed
@@ -96,5 +98,5 @@ _WAKING = frozenset({"moorage.deployment.changed", "moorage.deployment.status", 
 
 def _event(found: queries.Found, *, id_: str, public_url: str) -> ServerEvent:
     row, route = found
-    data = document(row, route, public_url=public_url).model_dump_json()
+    data = orjson.dumps(document(row, route, public_url=public_url)).decode()
     return ServerEvent(id=id_, event="deleted" if row.deleted_at else "changed", data=data)

@@ -1,8 +1,9 @@
 """`/deployments/{id}/versions`: the live versions behind one address."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, cast
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 
 from services.deployer.deployments import queries
 from services.deployer.deployments.dependencies import (
@@ -10,12 +11,13 @@ from services.deployer.deployments.dependencies import (
     CurrentCommands,
     DeploymentId,
     Message,
-    PublicUrl,
     Responses,
+    answer,
     error,
 )
+from services.deployer.deployments.domain import Spec, VersionSpec
 from services.deployer.deployments.schemas import DeploymentView, NewVersion, PatchVersion, VersionView
-from services.deployer.deployments.views import document
+from services.deployer.deployments.views import version_view
 from services.deployer.versions.schemas import VersionList
 from shared.errors import NotFound
 from shared.http import CurrentCaller, CurrentUnit, Permission, TransactionRoute
@@ -32,61 +34,77 @@ _REFUSALS: Responses = {
 }
 
 
-@router.get("/deployments/{id}/versions", summary="List the live versions")
-async def list_versions(
-    deployment: DeploymentId, caller: CurrentCaller, unit: CurrentUnit, public_url: PublicUrl
-) -> VersionList:
-    return VersionList(items=(await _read(deployment, caller, unit, public_url)).versions)
+@router.get("/deployments/{id}/versions", response_model=VersionList, summary="List the live versions")
+async def list_versions(deployment: DeploymentId, caller: CurrentCaller, unit: CurrentUnit) -> Response:
+    return answer({"items": [version_view(version) for version in await _read(deployment, caller, unit)], "next": None})
 
 
-@router.get("/deployments/{id}/versions/{number}", summary="One live version")
-async def get_version(
-    deployment: DeploymentId, number: Number, caller: CurrentCaller, unit: CurrentUnit, public_url: PublicUrl
-) -> VersionView:
-    versions = (await _read(deployment, caller, unit, public_url)).versions
-    found = next((version for version in versions if version.number == number), None)
-    if found is None:
-        raise NotFound.named("version", f"{deployment}/versions/{number}")
-    return found
+@router.get("/deployments/{id}/versions/{number}", response_model=VersionView, summary="One live version")
+async def get_version(deployment: DeploymentId, number: Number, caller: CurrentCaller, unit: CurrentUnit) -> Response:
+    for version in await _read(deployment, caller, unit):
+        if version["number"] == number:
+            return answer(version_view(version))
+    raise NotFound.named("version", f"{deployment}/versions/{number}")
 
 
-@router.post("/deployments/{id}/versions", status_code=201, responses=_REFUSALS, summary="Add a version")
+@router.post(
+    "/deployments/{id}/versions",
+    response_model=DeploymentView,
+    status_code=201,
+    responses=_REFUSALS,
+    summary="Add a version",
+)
 async def add_version(
     deployment: DeploymentId, body: NewVersion, commands: CurrentCommands, answering: Answering
-) -> DeploymentView:
+) -> Response:
     """Gets the next number, which was never used, and no traffic until weights say so. Answers the deployment."""
     accepted = await commands.add_version(deployment, body)
-    answering.response.headers["Location"] = f"/api/v1/deployments/{deployment}/versions/{accepted.row.last_version}"
-    return await answering.document(accepted)
+    location = f"{deployment}/versions/{accepted.row.last_version}"
+    return await answering.document(accepted, status=201, location=location)
 
 
-@router.put("/deployments/{id}/versions/{number}", responses=_REFUSALS, summary="Replace a version")
+@router.put(
+    "/deployments/{id}/versions/{number}",
+    response_model=DeploymentView,
+    responses=_REFUSALS,
+    summary="Replace a version",
+)
 async def replace_version(
     deployment: DeploymentId, number: Number, body: NewVersion, commands: CurrentCommands, answering: Answering
-) -> DeploymentView:
+) -> Response:
     """Changes what stands behind the number, rolling: its address stays. Answers the deployment."""
     return await answering.document(await commands.replace_version(deployment, number, body))
 
 
-@router.patch("/deployments/{id}/versions/{number}", responses=_REFUSALS, summary="Change a version")
+@router.patch(
+    "/deployments/{id}/versions/{number}",
+    response_model=DeploymentView,
+    responses=_REFUSALS,
+    summary="Change a version",
+)
 async def update_version(
     deployment: DeploymentId, number: Number, body: PatchVersion, commands: CurrentCommands, answering: Answering
-) -> DeploymentView:
+) -> Response:
     """A JSON merge patch of one version: scale it, change its environment, its model. Answers the deployment."""
     return await answering.document(await commands.patch_version(deployment, number, body))
 
 
-@router.delete("/deployments/{id}/versions/{number}", responses=_REFUSALS, summary="Delete a version")
+@router.delete(
+    "/deployments/{id}/versions/{number}",
+    response_model=DeploymentView,
+    responses=_REFUSALS,
+    summary="Delete a version",
+)
 async def delete_version(
     deployment: DeploymentId, number: Number, commands: CurrentCommands, answering: Answering, message: Message = ""
-) -> DeploymentView:
+) -> Response:
     """Its share of the traffic goes to the others in proportion. Answers the deployment."""
     return await answering.document(await commands.delete_version(deployment, number, message=message))
 
 
-async def _read(deployment: str, caller: CurrentCaller, unit: CurrentUnit, public_url: str) -> DeploymentView:
+async def _read(deployment: str, caller: CurrentCaller, unit: CurrentUnit) -> Sequence[VersionSpec]:
     found = await queries.deployment(unit.session, deployment)
     if found is None:
         raise NotFound.named("deployment", deployment)
     caller.require(Permission.READ, found.row.group_id, kind="deployment", name=deployment)
-    return document(*found, public_url=public_url)
+    return cast(Spec, found.row.spec)["versions"]
