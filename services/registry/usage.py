@@ -6,9 +6,8 @@ its row first; the deployer locks the same row (FOR KEY SHARE) before it writes 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Text, and_, cast, func, literal, literal_column, select
+from sqlalchemy import ColumnElement, Text, and_, cast, func, literal, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -86,6 +85,6 @@ def refuse_if_used(uses: list[Use], what: str, *, caller: Caller) -> None:
     )
 
 
-def reserved() -> Any:
+def reserved() -> ColumnElement[bool]:
     """The live deployments that count against a quota."""
     return and_(Deployment.deleted_at.is_(None), Deployment.stopped.is_(False))

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 PULL = "pull"
@@ -26,6 +25,7 @@ class Uploaded:
     """`registry://sha256:…`: bytes that we keep."""
 
     digest: str
+    scheme: str = "registry"
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,13 @@ class OnServer:
     """`file:///…`: something that lies on the server."""
 
     path: str
+    scheme: str = "file"
 
 
 @dataclass(frozen=True)
 class Unsupported:
+    """Of a scheme that no installation can read yet."""
+
     scheme: str
 
 
@@ -82,11 +85,3 @@ def addresses(artifact: Artifact) -> dict[str, str]:
 def link_is_good(digest: str, *, expires: int, signature: str, now: float, verify: Callable[[str, str], bool]) -> bool:
     """Whether a presigned link to `digest` was made by us and has not expired."""
     return verify(f"{digest} {expires}", signature) and now < expires
-
-
-def check_keys(artifact: Any) -> None:
-    """Raises ValueError unless the keys of an artifact of several parts can stand in a path."""
-    if isinstance(artifact, dict):
-        for key in artifact:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", key):
-                raise ValueError("keys hold letters, digits, dots, hyphens and underscores, at most 100")

@@ -13,7 +13,6 @@ from services.registry.artifacts.domain import (
     Address,
     Artifact,
     OnServer,
-    Unsupported,
     Uploaded,
     addresses,
     parse_address,
@@ -69,11 +68,11 @@ async def resolve(session: AsyncSession, artifact: Artifact, *, caller: Caller, 
     problems: list[FieldProblem] = []
     for pointer, address in parsed.items():
         match address:
-            case Uploaded(digest) if digest in known:
+            case Uploaded(digest=digest) if digest in known:
                 sizes.append(known[digest])
-            case Uploaded(digest):
+            case Uploaded(digest=digest):
                 problems.append(FieldProblem(pointer, f"there is no upload {digest} that you may name; upload it"))
-            case OnServer(path):
+            case OnServer(path=path):
                 found = await folders.locate(path)
                 if found is None:
                     problems.append(FieldProblem(pointer, "is not within a folder that this installation allows"))
@@ -100,10 +99,9 @@ def _parse(artifact: Artifact, folders: FileFolders) -> dict[str, Address]:
         except ValueError as error:
             problems.append(FieldProblem(pointer, str(error)))
             continue
-        scheme = {Uploaded: "registry", OnServer: "file"}.get(type(address)) or getattr(address, "scheme", "")
-        if isinstance(address, Unsupported) or scheme not in folders.schemes:
-            known = "is not configured in this installation" if scheme in SCHEMES else "is not known"
-            message = f"the scheme {scheme} {known}; supported are: {', '.join(folders.schemes)}"
+        if address.scheme not in folders.schemes:
+            known = "is not configured in this installation" if address.scheme in SCHEMES else "is not known"
+            message = f"the scheme {address.scheme} {known}; supported are: {', '.join(folders.schemes)}"
             refused.append(FieldProblem(pointer, message))
         parsed[pointer] = address
     if problems:
