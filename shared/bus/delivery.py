@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared.bus import BusUnavailable, Handler
+from shared.bus.cancelled import cancelled
 from shared.database import is_disconnect
 from shared.errors import Unavailable
 from shared.events import CloudEvent
@@ -45,7 +46,7 @@ async def deliver(
                 await handler(parsed)
             return None
         except asyncio.CancelledError:
-            if (task := asyncio.current_task()) and task.cancelling():
+            if cancelled():
                 raise
             cause = "something that the handler waited for was cancelled"
         except Exception as error:

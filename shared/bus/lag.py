@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from prometheus_client import Gauge
 
 from shared.bus import BusUnavailable
+from shared.bus.cancelled import cancelled
 from shared.database import is_disconnect
 
 LAG = Gauge("moorage_bus_lag", "Events that a consumer group has still to handle", ["consumer"])
@@ -22,7 +23,7 @@ async def measured(consumer: str, lag: Callable[[], Awaitable[int]], *, every: f
     """Keep the metric of `consumer` up to date meanwhile; while the bus is away it stays at what it was."""
 
     async def measure() -> None:
-        while True:
+        while not cancelled():
             try:
                 LAG.labels(consumer=consumer).set(await lag())
             except Exception as error:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import orjson
+import structlog
 from pydantic import ValidationError
 
 from shared.bus import Bus, BusUnavailable, DeadLetter, Message
@@ -61,6 +62,7 @@ def main() -> None:
     choice.add_argument("--list", action="store_true", dest="show", help="only show them")
     choice.add_argument("--discard", action="store_true", help="have done with them without another try")
     options = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for the letters
     try:
         settings = StateSettings()
         asyncio.run(run(settings, show=options.show, discard=options.discard))

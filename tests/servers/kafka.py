@@ -1,6 +1,8 @@
-"""Apache Kafka: one broker in KRaft mode, its jars from Maven. Needs Java 17 and Maven.
+"""Apache Kafka: one broker in KRaft mode, its jars from Maven. Needs Java 17, and Maven to fetch it.
 
-python -m tests.servers.kafka    fetch it, start it, say where it listens, until interrupted
+    python -m tests.servers.kafka    fetch it, start it, say where it listens, until interrupted
+
+It listens without protection, and with TLS and SASL (PLAIN, SCRAM) for the user `USER`.
 """
 
 import asyncio
@@ -14,26 +16,31 @@ import sys
 import tempfile
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 from tests.servers.cache import made_once, missing
+from tests.servers.certificates import issue
 from tests.support.ports import free_port
 
 VERSION = "4.1.0"
+USER, PASSWORD = "moorage", "mooring-line"
 
 _PROJECT = f"""
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>moorage</groupId> <artifactId>kafka-for-tests</artifactId> <version>1</version> <packaging>pom</packaging>
   <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version></dependency>
+    <dependency>
+      <groupId>org.apache.kafka</groupId> <artifactId>kafka_2.13</artifactId> <version>{VERSION}</version>
+    </dependency>
   </dependencies>
 </project>
 """
 
 _JAVA = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]
+_SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
 def jars() -> Path:
@@ -52,57 +59,32 @@ def jars() -> Path:
 
 
 class Broker:
-    """A broker of a test run's own, to be killed, stopped and started again. `extra` are properties of its own."""
+    """A broker of a test run's own, to be killed, stopped and started again."""
 
-    def __init__(self, folder: Path, *, extra: Mapping[str, str] = {}) -> None:
-        self.port = free_port()
+    def __init__(self, folder: Path) -> None:
+        self._jars = jars()
         self._folder = folder
-        self._classpath = f"{jars()}/*"
-        self._properties = folder / "server.properties"
         self._log = folder / "log"
+        self._properties = folder / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
-        controller = free_port()
-        properties = {
-            "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-            "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "log.dirs": str(folder / "data"),
-            "auto.create.topics.enable": "false",
-            "offsets.topic.num.partitions": "1",
-            "offsets.topic.replication.factor": "1",
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.min.isr": "1",
-            "group.initial.rebalance.delay.ms": "0",
-            "group.min.session.timeout.ms": "500",
-            "log.cleaner.enable": "false",
-            **{name: value.format(port=self.port, controller=controller) for name, value in extra.items()},
-        }
-        folder.mkdir(parents=True, exist_ok=True)
-        self._properties.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+        self._port, self._secure_port = free_port(), free_port()
+        self.authority, certificate = issue(folder)
+        self._configure(free_port(), certificate)
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"127.0.0.1:{self._port}"
 
     @property
-    def url(self) -> str:
-        return f"kafka://{self.address}"
-
-    def format(self, *users: str) -> None:
-        """`users` are SCRAM credentials: `SCRAM-SHA-256=[name=ana,password=…]`."""
-        credentials = [word for user in users for word in ("--add-scram", user)]
-        argv = ["kafka.tools.StorageTool", "format", "-t", _uuid(), "-c", str(self._properties), *credentials]
-        self._run(argv)
+    def secure_address(self) -> str:
+        return f"127.0.0.1:{self._secure_port}"
 
     async def start(self) -> None:
-        """Return when it listens; do nothing if it runs."""
+        """Return when it listens; do nothing if it does."""
         if self._process is None or self._process.poll() is not None:
             with self._log.open("a") as output:
                 self._process = subprocess.Popen(  # noqa: ASYNC220 - it takes milliseconds
-                    [*_JAVA, self._classpath, "kafka.Kafka", str(self._properties)],
+                    [*_JAVA, f"{self._jars}/*", "kafka.Kafka", str(self._properties)],
                     stdout=output,
                     stderr=output,
                     env=self._environment,
@@ -121,7 +103,7 @@ class Broker:
             self._process.wait()
 
     def pause(self) -> None:
-        """It listens and answers nothing."""
+        """It listens and answers nothing, like a broker that the network has swallowed."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
@@ -129,31 +111,62 @@ class Broker:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    def _configure(self, controller: int, certificate: Path) -> None:
+        login = "org.apache.kafka.common.security"
+        properties = {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "controller.listener.names": "CONTROLLER",
+            "inter.broker.listener.name": "PLAIN",
+            "listeners": f"PLAIN://{self.address},SECURE://{self.secure_address},CONTROLLER://127.0.0.1:{controller}",
+            "listener.security.protocol.map": "PLAIN:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT",
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": certificate,
+            "sasl.enabled.mechanisms": ",".join(("PLAIN", *_SCRAM)),
+            "listener.name.secure.plain.sasl.jaas.config": f"{login}.plain.PlainLoginModule required "
+            f'user_{USER}="{PASSWORD}";',
+            **{
+                f"listener.name.secure.{each.lower()}.sasl.jaas.config": f"{login}.scram.ScramLoginModule required;"
+                for each in _SCRAM
+            },
+            "log.dirs": self._folder / "data",
+            "log.cleaner.enable": "false",
+            "auto.create.topics.enable": "false",
+            "offsets.topic.num.partitions": 1,
+            "offsets.topic.replication.factor": 1,
+            "transaction.state.log.replication.factor": 1,
+            "transaction.state.log.min.isr": 1,
+            # A killed broker may come back once its old registration is over: after 9 s by default.
+            "broker.session.timeout.ms": 1000,
+            "broker.heartbeat.interval.ms": 250,
+            "group.initial.rebalance.delay.ms": 0,
+            "group.min.session.timeout.ms": 500,
+        }
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+        cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
+        argv = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties)]
+        for mechanism in _SCRAM:
+            argv += ["--add-scram", f"{mechanism}=[name={USER},password={PASSWORD}]"]
+        argv = [*_JAVA, f"{self._jars}/*", *argv]
+        done = subprocess.run(argv, capture_output=True, env=self._environment, check=False)
+        if done.returncode:
+            raise RuntimeError((done.stdout + done.stderr).decode())
+
     @property
     def _environment(self) -> dict[str, str]:
         return {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(self._folder)}
 
-    def _run(self, argv: list[str]) -> None:
-        done = subprocess.run([*_JAVA, self._classpath, *argv], capture_output=True, env=self._environment, check=False)
-        if done.returncode:
-            raise RuntimeError((done.stdout + done.stderr).decode())
-
     def _listens(self) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-
-def _uuid() -> str:
-    """As Kafka writes them: 16 bytes in base64."""
-    return urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
 
 
 @contextlib.contextmanager
-def running(*users: str, extra: Mapping[str, str] = {}) -> Iterator[Broker]:
+def running() -> Iterator[Broker]:
     """A broker in a folder of its own; both are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="moorage-kafka-") as folder:
-        broker = Broker(Path(folder), extra=extra)
-        broker.format(*users)
+        broker = Broker(Path(folder))
         try:
             asyncio.run(broker.start())
             yield broker
@@ -163,6 +176,6 @@ def running(*users: str, extra: Mapping[str, str] = {}) -> Iterator[Broker]:
 
 if __name__ == "__main__":
     with running() as found, contextlib.suppress(KeyboardInterrupt):
-        sys.stdout.write(f"MOORAGE_BUS={found.url}\n")
+        sys.stdout.write(f"MOORAGE_BUS=kafka://{found.address}\n")
         sys.stdout.flush()
         signal.pause()

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 from sqlalchemy import Delete
 
 from shared.bus import BusUnavailable, DeadLetter, Handler, Message
+from shared.bus.cancelled import cancelled
 from shared.bus.cloudevents import decode, encode
 from shared.bus.delivery import deliver
 from shared.bus.kafka.cluster import DEAD_LETTERS, Cluster, unavailable
@@ -55,7 +55,7 @@ class KafkaBus:
             await self._handle(record, member, consumer, handler)
 
         async with measured(consumer, lambda: self.lag(consumer, topics)):
-            while True:
+            while not cancelled():
                 try:
                     await self._cluster.prepare([*topics, DEAD_LETTERS])
                     member = Member(
@@ -66,9 +66,10 @@ class KafkaBus:
                         session=self._session,
                         patience=self._limit,
                     )
-                    await member.run(work)
-                except (KafkaError, BusUnavailable) as error:
-                    log.warning("bus.membership_ended", consumer=consumer, error=repr(error))
+                    with unavailable():
+                        await member.run(work)
+                except BusUnavailable as error:
+                    log.warning("bus.membership_ended", consumer=consumer, error=str(error))
                     await asyncio.sleep(_PAUSE)
 
     async def lag(self, consumer: str, topics: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
 from shared.bus import BusUnavailable
+from shared.bus.cancelled import cancelled
 from shared.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -26,7 +27,9 @@ def unavailable() -> Iterator[None]:
     try:
         yield
     except (KafkaError, OSError, TimeoutError) as error:
-        raise BusUnavailable(repr(error)) from error
+        if cancelled():
+            raise asyncio.CancelledError from error
+        raise BusUnavailable(repr(error) if str(error) else "no answer in time") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 
+from shared.bus.cancelled import cancelled
 from shared.bus.kafka.cluster import Cluster
 
 _COMMIT_EVERY = 1.0  # seconds: the most that is handled twice if we are killed
@@ -63,7 +64,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         self._consumer.subscribe([self._cluster.name(topic) for topic in self._topics], listener=self)
         try:
             await self._consumer.start()
-            while True:
+            while not cancelled():
                 batches = await self._consumer.getmany(timeout_ms=1000, max_records=self._batch)
                 if batches:
                     # What was returned is of partitions that are ours; from here to the end of `_work` they stay it.
@@ -96,7 +97,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             pass
         finally:
             try:
-                if (task := asyncio.current_task()) and not task.cancelling():
+                if not cancelled():
                     await self._commit()
             finally:
                 self._idle.set()

@@ -52,19 +52,17 @@ class Producer:
         await self._prepare(records)
         producer = await self._connected()
         try:
-            async with asyncio.timeout(self._cluster.timeout):
-                waiting = [await self._enqueue(producer, record) for record in records]
-                # Not `gather`: it would cancel the futures, and what they stand for is sent all the same.
-                await asyncio.wait(waiting)
-            for acknowledged in waiting:
-                acknowledged.result()
-        except TimeoutError:
-            if time.monotonic() - self._heard > _LONGEST_SILENCE:
+            with unavailable():
+                async with asyncio.timeout(self._cluster.timeout):
+                    waiting = [await self._enqueue(producer, record) for record in records]
+                    # Not `gather`: it would cancel the futures, and what they stand for is sent all the same.
+                    await asyncio.wait(waiting)
+                for acknowledged in waiting:
+                    acknowledged.result()
+        except BusUnavailable as error:
+            if isinstance(error.__cause__, KafkaError) or time.monotonic() - self._heard > _LONGEST_SILENCE:
                 await self._drop(producer)
-            raise BusUnavailable(f"no answer within {self._cluster.timeout:g} s") from None
-        except KafkaError as error:
-            await self._drop(producer)
-            raise BusUnavailable(repr(error)) from error
+            raise
         self._heard = time.monotonic()
         for record in records:
             self._under_way.pop(record.identity, None)
@@ -114,9 +112,10 @@ class Producer:
         self._under_way.clear()
         # stop() would go on until everything is acknowledged, and there is no other way to end the sending task.
         sender = producer._sender.sender_task  # noqa: SLF001
-        sender.cancel()
         await producer.client.close()
-        await asyncio.wait([sender], timeout=self._cluster.timeout)
+        for _ in range(2):  # at the first it still waits for what it has sent
+            sender.cancel()
+            await asyncio.wait([sender], timeout=0.5)
         await producer.stop()
         for future in abandoned:
             if not future.done():
