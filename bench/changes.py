@@ -52,9 +52,8 @@ def main() -> None:
     parser.add_argument("--deployments", type=int, nargs="+", default=[10, 2000])
     parser.add_argument("--rounds", type=int, default=300)
     options = parser.parse_args()
-    print(
-        f"{'deployments':>11}  {'change':8} {'p50 ms':>7} {'p99 ms':>7} {'max ms':>7}  {'CPU ms a change: gateway':>24} {'Envoy':>6}"
-    )
+    columns = f"{'deployments':>11}  {'change':8} {'p50 ms':>7} {'p99 ms':>7} {'max ms':>7}"
+    print(f"{columns}  CPU ms a change: gateway  Envoy")
     for count in options.deployments:
         asyncio.run(measure(count, options.rounds))
 
@@ -155,7 +154,7 @@ async def shift(here: World, recorded: asyncio.Queue[str], *, weight: int) -> No
 async def world(count: int) -> AsyncIterator[World]:
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as processes:
         folder = Path(name)
-        folder.chmod(0o711)
+        os.chmod(folder, 0o711)  # noqa: PTH101  # PostgreSQL's own user passes through; a local folder blocks nobody
         server = Postgres(data=folder / "postgres", port=free_port(), password=uuid4().hex)
         server.initialise()
         start(processes, server.argv, folder / "postgres.log", stop="interrupt")

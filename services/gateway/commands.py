@@ -2,32 +2,40 @@
 
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import bindparam, func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.gateway.domain import Record
 from shared import outbox
 from shared.events.gateway import ROUTE_ENFORCED
-from shared.schema import Route
+from shared.schema import Base, Route
+
+_ROUTES = Base.metadata.tables[Route.__tablename__]
+_NAMES = ("generation", "endpoints_generation", "weights", "rejected")
+_INSERT = insert(_ROUTES).values(
+    uid=bindparam("uid"), enforced_at=func.now(), **{name: bindparam(name) for name in _NAMES}
+)
+# Made once, since every change passes here. Generations only rise: who is late takes nothing back.
+_RECORD = _INSERT.on_conflict_do_update(
+    index_elements=[_ROUTES.c.uid],
+    set_={name: _INSERT.excluded[name] for name in (*_NAMES, "enforced_at")},
+    where=(_ROUTES.c.generation <= _INSERT.excluded.generation)
+    & (_ROUTES.c.endpoints_generation <= _INSERT.excluded.endpoints_generation),
+).returning(_ROUTES.c.uid)
 
 
 async def record_route(session: AsyncSession, uid: UUID, deployment: str, record: Record) -> None:
-    """Write the row of one deployment and its event. Generations only rise: who is late takes nothing back."""
+    """Write the row of one deployment, and its event if that changes anything."""
     values = {
+        "uid": uid,
         "generation": record.generation,
         "endpoints_generation": record.endpoints_generation,
         "weights": {str(version): weight for version, weight in record.weights.items()},
         "rejected": record.rejected,
-        "enforced_at": func.now(),
     }
-    statement = insert(Route).values(uid=uid, **values)
-    statement = statement.on_conflict_do_update(
-        index_elements=[Route.uid],
-        set_=values,
-        where=(Route.generation <= record.generation) & (Route.endpoints_generation <= record.endpoints_generation),
-    )
-    if (await session.execute(statement.returning(Route.uid))).scalar_one_or_none() is None:
+    connection = await session.connection()
+    if (await connection.execute(_RECORD, values)).first() is None:
         return
     await outbox.append(
         session,

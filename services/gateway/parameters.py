@@ -1,4 +1,4 @@
-"""Query parameters that the gateway's routes share."""
+"""Parameters that the gateway's routes share. The dependencies are `async`, since FastAPI runs others in threads."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -11,7 +11,7 @@ from shared.http.problems import MEDIA_TYPE, Problem
 DeploymentId = Annotated[DnsLabel, Path(alias="id", description="of the deployment", examples=["churn"])]
 
 
-def _dry_run(
+async def _dry_run(
     dry_run: Annotated[bool, Query(description="answer what would come of it, and change nothing")] = False,
 ) -> bool:
     return dry_run
@@ -42,16 +42,17 @@ class Waiting:
     seconds: float | None
 
 
-def _waiting(
+async def _waiting(
     wait: Annotated[
         Literal["enforced", "none"],
         Query(description="`enforced`: answer once every Envoy follows; `none`: as soon as it is committed"),
     ] = "enforced",
-    timeout: Annotated[
-        float, Query(ge=0, le=60, description="seconds to wait; afterwards the answer says enforced=false")
+    seconds: Annotated[
+        float,
+        Query(alias="timeout", ge=0, le=60, description="seconds to wait; afterwards the answer says enforced=false"),
     ] = 5.0,
 ) -> Waiting:
-    return Waiting(timeout if wait == "enforced" else None)
+    return Waiting(seconds if wait == "enforced" else None)
 
 
 CurrentWaiting = Annotated[Waiting, Depends(_waiting)]

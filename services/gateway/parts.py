@@ -23,7 +23,7 @@ class Parts:
     documents: Documents
 
 
-def _parts(request: Request) -> Parts:
+async def _parts(request: Request) -> Parts:  # not `def`: FastAPI would run it in a thread
     parts: Parts = request.app.state.parts
     return parts
 

@@ -50,7 +50,8 @@ class Reconciler:
     async def run(self, serve: Callable[[], Awaitable[None]]) -> None:
         """Load everything, then `serve` (open the port), then reconcile until cancelled."""
         await self._load()
-        await serve()
+        if not self.loaded:  # else the port is open, and we are started anew after a failure
+            await serve()
         self.loaded = True
         await self._controller.run()
 
@@ -102,6 +103,9 @@ class Reconciler:
                 log.warning("routes.database_away", error=str(error))
                 await asyncio.sleep(0.5)
         now = datetime.now(UTC)
+        self._plans.clear()
+        self._ids.clear()
+        self._enforced.clear()
         for deployment, of_id in rows.items():
             self._remember(make_plan(deployment, of_id, now=now), now=now)
         for plan in self._plans.values():

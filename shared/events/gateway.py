@@ -25,7 +25,7 @@ USER_CHANGED = EventType("moorage.user.changed", "gateway", UserData)
 """A user was changed, disabled or deleted."""
 
 CLIENT_CHANGED = EventType("moorage.client.changed", "gateway", ClientData)
-"""A client of a private endpoint was added, rotated, revoked or has expired; the subject is the deployment's uid."""
+"""A client of a private endpoint was added, rotated or revoked; the subject is the deployment's uid."""
 
 ROUTE_ENFORCED = EventType("moorage.route.enforced", "gateway", RouteData)
 """Every connected Envoy has acknowledged (or refused) a deployment's routes; the subject is the deployment's uid."""

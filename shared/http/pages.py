@@ -85,7 +85,7 @@ def _foreign_cursor() -> ValidationFailed:
     return ValidationFailed.of("query/cursor", "is not a cursor of this list; start without one")
 
 
-def _page_query(
+async def _page_query(  # not `def`: FastAPI would run it in a thread
     limit: Annotated[int, Query(ge=1, le=200, description="most items on the page")] = 50,
     cursor: Annotated[str | None, Query(max_length=2000, description="`next` of the page before")] = None,
     count: Annotated[bool, Query(description="add `total`")] = False,

@@ -100,7 +100,7 @@ def _is_dry_run(request: Request) -> bool:
     return value in _TRUE
 
 
-def _current_unit(request: Request) -> Unit:
+async def _current_unit(request: Request) -> Unit:  # not `def`: FastAPI would run it in a thread
     unit: Unit = request.state.unit
     return unit
 

@@ -21,7 +21,7 @@ from tests.gateway.envoy.harness import Envoy, Stub, basic, call
 from tests.gateway.process import create_admin, gateway_process
 from tests.gateway.world import Deployer, parsed, settings_of
 
-EXAMPLES = 8
+EXAMPLES = 5
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     checks.status_code_conformance,
