@@ -194,7 +194,10 @@ async def test_logs_by_tail_time_and_as_they_come(world: World) -> None:
     (replica,) = await drive(world.platform, wanted)
     for number in range(5):
         await ask(replica, f"/say?{number}")
-    everything = await lines(world.platform.logs(wanted.uid, replica.id))
+    everything: list[str] = []
+    async with asyncio.timeout(10):  # what was printed is a moment behind the answer
+        while len(everything) < 6:
+            everything = await lines(world.platform.logs(wanted.uid, replica.id))
     assert everything == ["serving", "0", "1", "2", "3", "4"]
     assert await lines(world.platform.logs(wanted.uid, replica.id, tail=2)) == ["3", "4"]
     assert await lines(world.platform.logs(wanted.uid, replica.id, since=datetime.now(UTC))) == []
