@@ -3,7 +3,8 @@
     .venv/bin/python -m bench.deployments_api [--creates 200] [--rows 20000] [--json figures.json]
 
 The deployer is a process of its own (uvicorn, as in production), PostgreSQL too, with fsync on. Its platform does
-nothing, so that no replicas compete for the processor. The ratio compares with `GET /runtimes`, which only checks the token.
+nothing, so that no replicas compete for the processor. The ratio compares with `GET /runtimes`, which only checks the
+token.
 """
 
 import argparse
@@ -36,6 +37,8 @@ from tests.support.postgres import Server, database_folder
 from tests.support.services import People
 
 GROUPS, USERS = 40, 50
+PAUSE = 0.1
+"""Seconds between two writes, so that the second does not wait for what the first has set in motion."""
 SHOWN = 6
 """So many of the slowest list queries are in the table."""
 GOALS = {"create": ("p50", 15.0), "list": ("p95", 20.0)}
@@ -143,13 +146,14 @@ def document() -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any
     return spec, conditions, status
 
 
-async def timed(calls: int, call: Callable[[int], Awaitable[httpx.Response]]) -> list[float]:
+async def timed(calls: int, call: Callable[[int], Awaitable[httpx.Response]], *, pause: float = 0.0) -> list[float]:
     taken = []
     for number in range(calls):
         began = time.perf_counter()
         answer = await call(number)
         taken.append((time.perf_counter() - began) * 1000)
         assert answer.is_success, answer.text
+        await asyncio.sleep(pause)
     return taken
 
 
@@ -189,10 +193,17 @@ async def measure(url: str, tokens: dict[str, str], *, creates: int, rows: int, 
         figures = {
             "floor: GET /runtimes": await timed(200, lambda _: http.get("/runtimes", headers=user)),
             "create": await timed(
-                creates, lambda n: http.post("/deployments", json={**body, "id": f"made-{n}"}, headers=user)
+                creates,
+                lambda n: http.post("/deployments", json={**body, "id": f"made-{n}"}, headers=user),
+                pause=PAUSE,
+            ),
+            "create, back to back": await timed(
+                creates, lambda n: http.post("/deployments", json={**body, "id": f"more-{n}"}, headers=user)
             ),
             "update": await timed(
-                creates, lambda n: http.patch(f"/deployments/made-{n}", json={"description": "x"}, headers=user)
+                creates,
+                lambda n: http.patch(f"/deployments/made-{n}", json={"description": "x"}, headers=user),
+                pause=PAUSE,
             ),
             "get": await timed(creates, lambda n: http.get(f"/deployments/made-{n}", headers=user)),
         }

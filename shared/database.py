@@ -51,6 +51,8 @@ def create_engine(url: str, *, application: str, connections: int) -> AsyncEngin
                 "tcp_keepalives_idle": "15",
                 "tcp_keepalives_interval": "5",
                 "tcp_keepalives_count": "3",
+                # A plan made for any value does not know that this one is rare, and reads a whole table for it.
+                "plan_cache_mode": "force_custom_plan",
                 "jit": "off",  # our statements are short; compiling them costs more than it saves
             },
         },

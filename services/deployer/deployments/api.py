@@ -85,7 +85,7 @@ async def list_deployments(
         core = request.app.state.core
         last = parse_list_id(last_event_id)
         return event_stream(watch_list(core, where=where, last=last, public_url=public_url), stopping=core.stopping)
-    after = queries.check_cursor(sort, paging.after)
+    after = paging.start(*queries.kinds_of(sort))
     rows = await queries.page(unit.session, where=where, sort=sort, after=after, limit=paging.limit)
     shown, following = paging.page(rows, key=lambda found: queries.sort_key(sort, found.row))
     items = [document(*found, public_url=public_url) for found in shown]

@@ -53,11 +53,11 @@ def _settings(request: Request) -> DeployerSettings:
     return settings
 
 
-def _public_url(request: Request) -> str:
+async def _public_url(request: Request) -> str:
     return _settings(request).public_url.rstrip("/")
 
 
-def _commands(
+async def _commands(
     request: Request, unit: CurrentUnit, caller: CurrentCaller, if_match: IfMatch = None, dry_run: DryRun = False
 ) -> Commands:
     core: Core = request.app.state.core
@@ -116,14 +116,14 @@ class _Answering:
         self.unit.after_commit(until)
 
 
-def _answering(
+async def _answering(
     *,
     request: Request,
     unit: CurrentUnit,
     public_url: PublicUrl,
     dry_run: DryRun = False,
     wait: Wait = None,
-    timeout: Timeout = 60.0,
+    timeout: Timeout = 60.0,  # noqa: ASYNC109  # the API's word
 ) -> _Answering:
     return _Answering(
         core=request.app.state.core,

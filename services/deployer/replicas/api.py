@@ -12,7 +12,7 @@ from services.deployer.platforms import Platform, ReplicaNotFound
 from services.deployer.replicas import queries
 from services.deployer.replicas.schemas import ReplicaList, ReplicaView, StepView
 from services.deployer.replicas.streams import followed, whole
-from shared.errors import NotFound, ValidationFailed
+from shared.errors import NotFound
 from shared.http import CurrentCaller, CurrentUnit, Page, Paging, Permission, TransactionRoute
 from shared.schema import Deployment, Replica
 
@@ -83,9 +83,7 @@ async def list_steps(deployment: DeploymentId, caller: CurrentCaller, unit: Curr
     """What the platform did, step by step, the newest first; kept also after the deletion."""
     row = await with_history(unit.session, deployment)
     row = _readable(row, deployment, caller)
-    if paging.after is not None and [type(part) for part in paging.after] != [int]:
-        raise ValidationFailed.of("query/cursor", "is not a cursor of this list; start without one")
-    found = await queries.steps(unit.session, row.uid, after=paging.after, limit=paging.limit)
+    found = await queries.steps(unit.session, row.uid, after=paging.start(int), limit=paging.limit)
     shown, following = paging.page(found, key=lambda step: (step.id,))
     total = await queries.count_steps(unit.session, row.uid) if paging.count else None
     items = [StepView(at=step.at, step=step.step, message=step.message) for step in shown]

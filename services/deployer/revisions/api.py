@@ -10,7 +10,7 @@ from services.deployer.deployments.domain import Spec
 from services.deployer.deployments.queries import with_history
 from services.deployer.revisions import queries
 from services.deployer.revisions.schemas import RevisionView
-from shared.errors import NotFound, ValidationFailed
+from shared.errors import NotFound
 from shared.http import CurrentCaller, CurrentUnit, Page, Paging, Permission, TransactionRoute
 from shared.schema import Deployment, Revision
 
@@ -25,9 +25,7 @@ Number = Annotated[int, Path(ge=1, le=2**53, description="the revision's number"
 async def list_revisions(deployment: DeploymentId, caller: CurrentCaller, unit: CurrentUnit, paging: Paging) -> object:
     """The newest first. After a deletion: of the deployment that had this id last; by its `uid`, of that one."""
     row = await _readable(deployment, caller, unit)
-    if paging.after is not None and [type(part) for part in paging.after] != [int]:
-        raise ValidationFailed.of("query/cursor", "is not a cursor of this list; start without one")
-    found = await queries.page(unit.session, row.uid, after=paging.after, limit=paging.limit)
+    found = await queries.page(unit.session, row.uid, after=paging.start(int), limit=paging.limit)
     before = {revision.number: revision for revision in found}
     shown, following = paging.page(found[: paging.limit + 1], key=lambda revision: (revision.number,))
     total = await queries.count(unit.session, row.uid) if paging.count else None
