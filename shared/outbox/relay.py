@@ -27,7 +27,10 @@ _BATCH = 500
 _REMOVE = delete(OutboxEntry).where(OutboxEntry.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
 
 PUBLISHED = Counter("moorage_outbox_published_total", "Events that the relay has given to the bus")
-DEPTH = Gauge("moorage_outbox_depth", f"Events that the relay saw waiting at its last look, at most {_BATCH}")
+DEPTH = Gauge(
+    "moorage_outbox_depth",
+    f"Events that the relay saw waiting at its last look; at most {_BATCH} unless the bus is away",
+)
 AGE = Gauge("moorage_outbox_oldest_seconds", "Age of the oldest event that the relay saw waiting at its last look")
 
 
@@ -68,6 +71,8 @@ class Relay:
                         pass
                 except BusUnavailable as error:
                     log.warning("relay.bus_away", error=str(error))
+                    waiting = select(func.count()).select_from(OutboxEntry)
+                    DEPTH.set((await connection.execute(waiting)).scalar_one())
                     await asyncio.sleep(self._poll)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._poll):

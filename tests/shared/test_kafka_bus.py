@@ -36,16 +36,16 @@ class KafkaMembers:
 
     def __init__(self, broker: Broker) -> None:
         self.cluster = Cluster(servers=[broker.address], prefix=f"{uuid4().hex}.", partitions=4)
-        self.environment = {"KAFKA": broker.address, "PREFIX": self.cluster.prefix}
+        self.environment = {
+            "KAFKA": broker.address,
+            "PREFIX": self.cluster.prefix,
+            "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+        }
         self._joined: list[KafkaBus] = []
 
     def join(self, *, attempts: int = 3, lease: float = 10.0) -> Bus:
-        bus = KafkaBus(
-            self.cluster,
-            attempts=attempts,
-            limit=timedelta(seconds=lease / 2),
-            session=timedelta(seconds=min(lease, 2)),
-        )
+        limit, session = timedelta(seconds=lease / 2), timedelta(seconds=5)
+        bus = KafkaBus(self.cluster, attempts=attempts, limit=limit, session=session)
         self._joined.append(bus)
         return bus
 

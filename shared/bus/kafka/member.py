@@ -52,7 +52,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             session_timeout_ms=milliseconds,
-            heartbeat_interval_ms=milliseconds // 5,
+            heartbeat_interval_ms=milliseconds // 10,  # by these the others learn that somebody wants to join
             # We are waited for while we end what we are at.
             rebalance_timeout_ms=milliseconds + int(patience.total_seconds() * 1000),
             max_partition_fetch_bytes=_FETCH,
