@@ -83,9 +83,9 @@ class Peer:
         """Resources sent and removals, over the life of the stream."""
 
     @property
-    def awaiting(self) -> bool:
-        """Something is sent and not acknowledged."""
-        return bool(self._flights)
+    def awaiting(self) -> int:
+        """How many resources are sent and not answered, or 1 for a response without any."""
+        return sum(max(1, len(flight)) for flight in self._flights.values())
 
     # In
 

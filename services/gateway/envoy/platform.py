@@ -59,6 +59,14 @@ def _scope(name: str, key: tuple[str, str], routes: list[route_components_pb2.Ro
         key=key,
         routes=routes,
         filters={"envoy.filters.http.basic_auth": disable_basic_auth()},
+        # A service that is being restarted is away for less than this.
+        retries=route_components_pb2.RetryPolicy(
+            retry_on="connect-failure,refused-stream,reset-before-request",
+            num_retries=UInt32Value(value=4),
+            retry_back_off=route_components_pb2.RetryPolicy.RetryBackOff(
+                base_interval=Duration(nanos=50_000_000), max_interval=Duration(seconds=1)
+            ),
+        ),
         keep_authorization=True,
     )
 
@@ -96,13 +104,5 @@ def _to(service: str, match: route_components_pb2.RouteMatch, seen_as: str = "")
             prefix_rewrite=seen_as,
             # Uploads, logs that are followed and watches last as long as they last.
             timeout=Duration(),
-            # A service that is being restarted is away for less than this.
-            retry_policy=route_components_pb2.RetryPolicy(
-                retry_on="connect-failure,refused-stream,reset-before-request",
-                num_retries=UInt32Value(value=4),
-                retry_back_off=route_components_pb2.RetryPolicy.RetryBackOff(
-                    base_interval=Duration(nanos=50_000_000), max_interval=Duration(seconds=1)
-                ),
-            ),
         ),
     )

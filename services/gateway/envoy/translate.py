@@ -62,12 +62,14 @@ def _resources(routes: DeploymentRoutes) -> Iterator[Resource]:
         key=("deployment", routes.id),
         routes=_guarded(routes, _deployment_routes(routes, deployment)),
         filters=_authentication(routes),
+        retries=_retries(),
     )
     yield scope(
         f"{routes.id}/predict",
         key=("predict", routes.id),
         routes=_guarded(routes, _predict_routes(routes, f"/predict/{routes.id}")),
         filters=_authentication(routes),
+        retries=_retries(),
     )
 
 
@@ -149,8 +151,6 @@ def _lb_endpoint(endpoint: Endpoint) -> endpoint_components_pb2.LbEndpoint:
 
 # Routes
 
-_Matched = tuple[route_components_pb2.RouteMatch, route_components_pb2.Route]
-
 
 def _deployment_routes(routes: DeploymentRoutes, base: str) -> Iterator[route_components_pb2.Route]:
     for version in sorted(routes.versions):
@@ -170,8 +170,7 @@ def _predict_routes(routes: DeploymentRoutes, base: str) -> Iterator[route_compo
     for version in sorted(routes.versions):
         match = route_components_pb2.RouteMatch(path_separated_prefix=f"{base}/{version}")
         yield _to_version(routes, version, match)
-    for path in (base, f"{base}/"):
-        yield _by_weights(routes, route_components_pb2.RouteMatch(path=path))
+    yield _by_weights(routes, route_components_pb2.RouteMatch(path=base))
     match = route_components_pb2.RouteMatch(prefix=f"{base}/")
     yield _direct(match, routes.id, 404, "not_found", "There is no such version of this deployment.")
 
@@ -186,7 +185,6 @@ def _to_version(
             cluster=_cluster_name(routes.id, version),
             prefix_rewrite=prefix_rewrite,
             timeout=Duration(),
-            retry_policy=_retries(),
         ),
     )
 
@@ -210,7 +208,7 @@ def _by_weights(
         ]
     )
     action = route_components_pb2.RouteAction(
-        weighted_clusters=split, prefix_rewrite=prefix_rewrite, timeout=Duration(), retry_policy=_retries()
+        weighted_clusters=split, prefix_rewrite=prefix_rewrite, timeout=Duration()
     )
     return _route(routes, match, action)
 
@@ -224,7 +222,7 @@ def _route(
 
 @cache
 def _retries() -> route_components_pb2.RetryPolicy:
-    """Only what has surely not reached a model is sent again, to another replica."""
+    """Only what has surely not reached a model is sent again, to another replica. Said once a virtual host."""
     return route_components_pb2.RetryPolicy(
         retry_on="connect-failure,refused-stream,reset-before-request",
         num_retries=UInt32Value(value=3),
@@ -306,6 +304,7 @@ def scope(
     key: tuple[str, str],
     routes: Iterable[route_components_pb2.Route],
     filters: dict[str, Any],
+    retries: route_components_pb2.RetryPolicy,
     keep_authorization: bool = False,
 ) -> Resource:
     """A scope with its routes inline. What identifies the caller to us never goes on to a model."""
@@ -325,6 +324,7 @@ def scope(
                     routes=routes,
                     request_headers_to_remove=remove,
                     typed_per_filter_config=filters,
+                    retry_policy=retries,
                 )
             ],
         ),
