@@ -112,13 +112,17 @@ def _unpack_zip(archive: Path, writer: _Writer) -> None:
 
 
 def _is_tar(archive: Path) -> bool:
-    """Whether it begins as a tar does; what is compressed and not a tar is a single file."""
+    """Whether it begins with a tar's header; what is compressed and not a tar is a single file.
+
+    Not `tarfile.open`, to which a file that begins with zeros is an empty tar.
+    """
     with _decompressed(archive) as plain:
         try:
-            with tarfile.open(fileobj=_Bounded(plain), mode="r:"):
-                return True
-        except (tarfile.ReadError, EOFError, OSError, lzma.LZMAError, zlib.error):
+            block = plain.read(tarfile.BLOCKSIZE)
+            tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
+        except (tarfile.HeaderError, EOFError, OSError, lzma.LZMAError, zlib.error):
             return False
+    return True
 
 
 def _unpack_tar(archive: Path, writer: _Writer) -> None:
