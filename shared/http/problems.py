@@ -42,6 +42,7 @@ _OF_STATUS = {  # what the framework itself answers
     406: ("not_acceptable", "No such representation"),
     413: ("too_large", "The body is too large"),
     415: ("unsupported_media_type", "The media type is not supported"),
+    416: ("range_not_satisfiable", "The range is not within the bytes"),
 }
 
 _MOST_FIELD_ERRORS = 50  # a body of a hundred thousand unknown fields is answered like one of fifty

@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from fastapi.responses import FileResponse
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
 from services.registry.artifacts.store import BlobStore
+from services.registry.parameters import problems
 from shared.errors import Unavailable
 from shared.telemetry import get_logger
 
@@ -18,12 +22,34 @@ OPENAPI: dict[int | str, dict[str, Any]] = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     },
     206: {"description": "The bytes of the ranges in `Range`"},
-    416: {"description": "The range is not within the bytes"},
+    **problems(416),
 }
 
 
+class _MalformedRange(Exception):
+    """Starlette would answer 400."""
+
+
 class _Download(FileResponse):
+    """Bad ranges are answered as RFC 9110 has it, where Starlette answers them in plain text."""
+
     chunk_size = 1 << 20  # each is a visit to a thread
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def judged(message: Message) -> None:
+            if message.get("status") == 400:
+                raise _MalformedRange
+            if message.get("status") == 416:
+                size = Headers(raw=message["headers"])["content-range"]
+                detail = f"The range is not within the bytes, of which there are {size.rpartition('/')[2]}."
+                raise HTTPException(416, detail, headers={"Content-Range": size})
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, judged)
+        except _MalformedRange:  # is ignored
+            headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+            await super().__call__({**scope, "headers": headers}, receive, send)
 
 
 async def blob(store: BlobStore, digest: str, *, size: int) -> FileResponse:
