@@ -115,7 +115,8 @@ class ModelCurve(Base):
 
 
 class Blob(Base):
-    """Bytes that were uploaded to us, kept once by their content. `digest` is `sha256:<64 hex>`."""
+    """Bytes that were uploaded to us, kept once by their content. `digest` is `sha256:<64 hex>`; `example` the body of
+    one request that the model in them takes, if they hold one. The gateway reads it."""
 
     __tablename__ = "blobs"
     __table_args__ = (
@@ -125,6 +126,7 @@ class Blob(Base):
 
     digest: Mapped[str] = mapped_column(String(71), primary_key=True)
     size: Mapped[int]
+    example: Mapped[dict[str, Any] | None]
     created_by: Mapped[str] = mapped_column(String(63))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

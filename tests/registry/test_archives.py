@@ -1,8 +1,9 @@
-"""Archives that are refused, and those that are not; whatever is accepted a replica can unpack."""
+"""Archives that are refused, and those that are not; what a replica makes of whatever is accepted; examples."""
 
 import bz2
 import gzip
 import io
+import json
 import lzma
 import stat
 import struct
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from modelserver import archives as unpacking
-from services.registry.artifacts.archives import Limits, Refused, examine
+from services.registry.artifacts.archives import Content, Limits, Refused, examine
+from services.registry.artifacts.example import LIMIT
 from tests.registry.world import tar
 
 LIMITS = Limits(unpacked=1 << 20, entries=50, ratio=20, ratio_from=1 << 16)
@@ -77,6 +79,8 @@ GOOD = {
 PLAIN = {
     "text": b"just text",
     "zeros": bytes(5000),
+    "a block of zeros": bytes(512) + b"weights",
+    "gzip of zeros": gzip.compress(bytes(5000)),
     "gzip of no tar": gzip.compress(b"pickle"),
     "bz2 of no tar": bz2.compress(b"pickle"),
     "xz of no tar": lzma.compress(b"pickle"),
@@ -127,8 +131,8 @@ BAD = {
 
 
 @pytest.fixture
-def look(tmp_path: Path) -> Callable[[bytes], str]:
-    def examined(data: bytes) -> str:
+def look(tmp_path: Path) -> Callable[[bytes], Content]:
+    def examined(data: bytes) -> Content:
         path = tmp_path / "blob"
         path.write_bytes(data)
         return examine(path, LIMITS)
@@ -136,22 +140,84 @@ def look(tmp_path: Path) -> Callable[[bytes], str]:
     return examined
 
 
+@pytest.fixture
+def unpacks(tmp_path: Path) -> Callable[[], bool]:
+    """Whether a replica takes what was looked at for an archive, and unpacks it."""
+
+    def unpacked() -> bool:
+        (tmp_path / "out").mkdir()
+        limits = {"bytes_limit": LIMITS.unpacked, "entries_limit": LIMITS.entries}
+        return unpacking.unpack(tmp_path / "blob", tmp_path / "out", **limits)
+
+    return unpacked
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_good_archives_are_accepted_and_can_be_unpacked(
-    name: str, look: Callable[[bytes], str], tmp_path: Path
+    name: str, look: Callable[[bytes], Content], unpacks: Callable[[], bool]
 ) -> None:
-    assert look(GOOD[name]) in ("tar", "zip")
-    (tmp_path / "out").mkdir()
-    limits = {"bytes_limit": LIMITS.unpacked, "entries_limit": LIMITS.entries}
-    assert unpacking.unpack(tmp_path / "blob", tmp_path / "out", **limits)
+    assert look(GOOD[name]).kind in ("tar", "zip")
+    assert unpacks()
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_what_is_no_archive_is_a_file(name: str, look: Callable[[bytes], str]) -> None:
-    assert look(PLAIN[name]) == "file"
+def test_what_is_no_archive_is_a_file_to_both_sides(
+    name: str, look: Callable[[bytes], Content], unpacks: Callable[[], bool]
+) -> None:
+    assert look(PLAIN[name]) == Content("file")
+    assert not unpacks()
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_archives_are_refused(name: str, look: Callable[[bytes], str]) -> None:
+def test_bad_archives_are_refused(name: str, look: Callable[[bytes], Content]) -> None:
     with pytest.raises(Refused):
         look(BAD[name])
+
+
+EXAMPLE = {"text": "it's", "rows": [[1.5, -2e-9, None]], "größe": "\U0001f40b"}
+TEXT = json.dumps(EXAMPLE, ensure_ascii=False, indent=1).encode()
+FOUND = {
+    "top": {"model.bin": bytes(700), "example.json": TEXT, "a/example.json": b"{}"},
+    "dot": {"./example.json": TEXT, "./z": b"1"},
+    "only folder": {"m/sub/example.json": b"{}", "m/z": b"1", "m/example.json": TEXT},
+    "alone": {"example.json": TEXT},
+    "a whole block": {"example.json": TEXT.ljust(512), "z": b"1"},
+    "a byte less": {"example.json": TEXT.ljust(511), "z": b"1"},
+    "as large as may be": {"example.json": TEXT.ljust(LIMIT)},
+    "byte order mark": {"example.json": b"\xef\xbb\xbf" + TEXT},
+}
+IGNORED = {
+    "none": {"a": b"1"},
+    "below": {"m/sub/example.json": TEXT},
+    "one of two folders": {"m/example.json": TEXT, "n/z": b"1"},
+    "beside a file": {"m/example.json": TEXT, "z": b"1"},
+    "another name": {"Example.json": TEXT},
+    "a folder": {"example.json/example.txt": TEXT},
+    "too large": {"example.json": TEXT.ljust(LIMIT + 1)},
+    "empty": {"example.json": b""},
+    "no object": {"example.json": b"[1]"},
+    "no JSON": {"example.json": b"{'a': 1}"},
+    "no UTF-8": {"example.json": b'{"a": "\xff"}'},
+    "not finite": {"example.json": b'{"a": NaN}'},
+    "infinite": {"example.json": b'{"a": 1e999}'},
+    "deep": {"example.json": b'{"a": ' + b"[" * 8000 + b"]" * 8000 + b"}"},
+    "NUL": {"example.json": b'{"a": "\\u0000"}'},
+    "half a pair": {"example.json": b'{"a": "\\ud800"}'},
+    "endless number": {"example.json": b'{"a": ' + b"9" * 5000 + b"}"},
+}
+
+
+@pytest.mark.parametrize("pack", [tar, _zip])
+@pytest.mark.parametrize("name", FOUND)
+def test_the_example_at_the_top_is_found(
+    name: str, pack: Callable[[dict[str, bytes]], bytes], look: Callable[[bytes], Content]
+) -> None:
+    assert look(pack(FOUND[name])).example == EXAMPLE
+
+
+@pytest.mark.parametrize("pack", [tar, _zip])
+@pytest.mark.parametrize("name", IGNORED)
+def test_any_other_example_is_ignored(
+    name: str, pack: Callable[[dict[str, bytes]], bytes], look: Callable[[bytes], Content]
+) -> None:
+    assert look(pack(IGNORED[name])).example is None

@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal, cast
+from typing import IO, Any, Literal, cast
 
-__all__ = ["Limits", "Refused", "examine"]
+from services.registry.artifacts import example
+
+__all__ = ["Content", "Limits", "Refused", "examine"]
 
 Kind = Literal["file", "tar", "zip"]
 
@@ -46,7 +48,15 @@ class Limits:
     ratio_from: int = 256 << 20
 
 
-def examine(path: Path, limits: Limits) -> Kind:
+@dataclass(frozen=True)
+class Content:
+    """`example` is the request in the archive's `example.json`, if there is one to keep."""
+
+    kind: Kind
+    example: dict[str, Any] | None = None
+
+
+def examine(path: Path, limits: Limits) -> Content:
     """What it is. Raises Refused, or OSError of the disk."""
     with path.open("rb") as file:
         start = file.read(6)
@@ -62,9 +72,9 @@ def examine(path: Path, limits: Limits) -> Kind:
                 _examine_tar(_decompressed(file, start), account)
                 kind = "tar"
             else:
-                return "file"
+                return Content("file")
             account.close()
-            return kind
+            return Content(kind, account.example())
 
 
 def _is_sane(path: PurePosixPath) -> bool:
@@ -82,6 +92,7 @@ class _Account:
         self._limits = limits
         self._most = max(limits.ratio_from, limits.ratio * packed)
         self._names: dict[PurePosixPath, bool] = {}
+        self.examples = example.Candidates()
         self._unpacked = 0
         self._entries = 0
         self._files = 0
@@ -112,6 +123,9 @@ class _Account:
         if self._unpacked > self._most:
             raise Refused(f"it unpacks to more than {self._limits.ratio} times its size")
 
+    def example(self) -> dict[str, Any] | None:
+        return self.examples.choose(self._names)
+
     def close(self) -> None:
         """The whole has been seen. Raises Refused if it does not hold together."""
         if not self._files:
@@ -135,7 +149,11 @@ def _examine_zip(file: IO[bytes], account: _Account) -> None:
                 raise Refused(f"{entry.filename[:100]!a} is neither a file nor a folder")
         for entry in entries:
             if not entry.is_dir():
+                path = PurePosixPath(entry.filename)
                 with archive.open(entry) as content:
+                    if account.examples.wants(path, entry.file_size):
+                        account.examples.add(path, text := content.read(entry.file_size))
+                        account.bytes(len(text))
                     while chunk := content.read(_CHUNK):
                         account.bytes(len(chunk))
 
@@ -157,8 +175,11 @@ def _examine_tar(plain: IO[bytes], account: _Account) -> None:
             account.entry(member.name, folder=member.isdir())
             if not (member.isreg() or member.isdir()):
                 raise Refused(f"{member.name[:100]!a} is neither a file nor a folder")
+            path = PurePosixPath(member.name)
             if member.issparse():
                 account.bytes(member.size)
+            elif account.examples.wants(path, member.size) and (content := archive.extractfile(member)):
+                account.examples.add(path, content.read())
     stream.drain()
 
 

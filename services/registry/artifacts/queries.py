@@ -1,6 +1,7 @@
 """What is read of uploaded bytes, and who may see them."""
 
 from collections.abc import Collection
+from typing import Any
 
 from sqlalchemy import ColumnElement, cast, exists, or_, select, true
 from sqlalchemy.dialects.postgresql import TEXT, array
@@ -18,6 +19,11 @@ async def sizes(session: AsyncSession, digests: Collection[str], *, caller: Call
 
 async def size(session: AsyncSession, digest: str) -> int | None:
     return (await session.execute(select(Blob.size).where(Blob.digest == digest))).scalar_one_or_none()
+
+
+async def example(session: AsyncSession, digest: str | None) -> dict[str, Any] | None:
+    """The example request that the bytes hold; None of an artifact that is not one upload."""
+    return (await session.execute(select(Blob.example).where(Blob.digest == digest))).scalar_one_or_none()
 
 
 def _may_name(caller: Caller) -> ColumnElement[bool]:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from uuid import uuid4
 
 from services.registry.artifacts import archives
@@ -35,6 +35,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Stored:
     digest: str
     size: int
+    example: dict[str, Any] | None
 
 
 class BlobStore:
@@ -74,11 +75,11 @@ class BlobStore:
             incoming = await asyncio.to_thread(_Incoming, self._incoming)
             try:
                 await self._receive(chunks, incoming)
-                stored = Stored(digest=f"sha256:{incoming.hash.hexdigest()}", size=incoming.size)
-                if announced_digest not in (None, stored.digest):
-                    raise DigestMismatch.of("", f"has the digest {stored.digest}, not {announced_digest}")
-                await self._examine(incoming)
-                await asyncio.to_thread(incoming.keep, self.path(stored.digest))
+                digest = f"sha256:{incoming.hash.hexdigest()}"
+                if announced_digest not in (None, digest):
+                    raise DigestMismatch.of("", f"has the digest {digest}, not {announced_digest}")
+                content = await self._examine(incoming)
+                await asyncio.to_thread(incoming.keep, self.path(digest))
             finally:
                 # Shielded: a cancelled upload must not leave its file either.
                 await asyncio.shield(asyncio.to_thread(incoming.discard))
@@ -87,7 +88,7 @@ class BlobStore:
                 raise
             log.exception("upload.no_space", folder=str(self._folder))
             raise Unavailable("The registry has no space left for this upload.", retry_after=60) from error
-        return stored
+        return Stored(digest=digest, size=incoming.size, example=content.example)
 
     async def _receive(self, chunks: AsyncIterator[bytes], incoming: "_Incoming") -> None:
         gathered = bytearray()
@@ -104,10 +105,10 @@ class BlobStore:
             raise ValidationFailed.of("", "is empty; send the bytes of a file or an archive as the body")
         await asyncio.to_thread(incoming.finish, bytes(gathered))
 
-    async def _examine(self, incoming: "_Incoming") -> None:
+    async def _examine(self, incoming: "_Incoming") -> archives.Content:
         async with self._examining:
             try:
-                await asyncio.to_thread(archives.examine, incoming.path, self._limits)
+                return await asyncio.to_thread(archives.examine, incoming.path, self._limits)
             except archives.Refused as error:
                 raise BadArchive([FieldProblem("", str(error))], f"The archive was refused: {error}.") from error
 

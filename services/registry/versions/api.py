@@ -254,6 +254,7 @@ async def _answer(unit: Unit, caller: Caller, model: Model, version: ModelVersio
         parameters=version.parameters,
         curves=curves,
         large_curves=large,
+        example=await blobs.example(unit.session, version.digest),
     )
 
 

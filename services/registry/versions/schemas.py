@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
+from services.registry.documents import check_document
 from services.registry.models.schemas import Framework
-from services.registry.versions.domain import check_document
 from shared.http import Body, Timestamp
 from shared.http.schemas import Text
 
@@ -94,6 +94,10 @@ class VersionView(VersionSummary):
     large_curves: dict[str, int] = Field(
         description="name → number of points of the other ones; read them at …/curves/{name}",
         examples=[{"loss": 48000}],
+    )
+    example: dict[str, Any] | None = Field(
+        description="the body of one request that the model takes: `example.json` in its uploaded folder",
+        examples=[{"type": "dense", "feature_num": "2", "data": {"insts": [[1, 2]]}}],
     )
 
 

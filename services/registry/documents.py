@@ -4,34 +4,32 @@ from collections.abc import Iterable
 from math import isfinite
 
 _DEEPEST = 8
-_MOST_VALUES = 5_000
-_LONGEST_TEXT = 10_000
 _LARGEST_INTEGER = 2**63
 
 
-def check_document(value: object) -> None:
+def check_document(value: object, *, most_values: int = 5_000, longest_text: int = 10_000) -> None:
     """Raises ValueError with what is wrong, unless depth, size, numbers and texts are within bounds."""
     level: list[object] = [value]
     seen = 0
     for _ in range(_DEEPEST + 1):
         seen += len(level)
-        if seen > _MOST_VALUES:
-            raise ValueError(f"holds more than {_MOST_VALUES} values")
+        if seen > most_values:
+            raise ValueError(f"holds more than {most_values} values")
         below: list[object] = []
         for each in level:
-            below.extend(_inside(each))
+            below.extend(_inside(each, longest_text))
         if not below:
             return
         level = below
     raise ValueError(f"is nested deeper than {_DEEPEST} levels")
 
 
-def _inside(value: object) -> Iterable[object]:
+def _inside(value: object, longest_text: int) -> Iterable[object]:
     match value:
         case None | bool():
             return ()
         case str():
-            _check_text(value)
+            _check_text(value, longest_text)
             return ()
         case int():
             if abs(value) >= _LARGEST_INTEGER:
@@ -45,16 +43,16 @@ def _inside(value: object) -> Iterable[object]:
             for key in value:
                 if not isinstance(key, str) or not key:
                     raise ValueError("has an empty key")
-                _check_text(key)
+                _check_text(key, longest_text)
             return value.values()
         case list():
             return value
     raise ValueError("is no JSON")
 
 
-def _check_text(text: str) -> None:
-    if len(text) > _LONGEST_TEXT:
-        raise ValueError(f"holds a text of more than {_LONGEST_TEXT} characters")
+def _check_text(text: str, longest: int) -> None:
+    if len(text) > longest:
+        raise ValueError(f"holds a text of more than {longest} characters")
     if "\x00" in text:
         raise ValueError("holds a NUL character")
     try:
