@@ -18,7 +18,7 @@ from services.gateway.domain import (
     effective_weights,
     make_plan,
 )
-from services.gateway.endpoint.domain import example_call
+from services.gateway.endpoint.domain import example_call, main_version
 from services.gateway.envoy.model import EndpointClient
 from services.gateway.identity.throttle import PER_ADDRESS, PER_USER_AND_ADDRESS, Throttle, network_of
 from shared.errors import TooManyRequests
@@ -182,11 +182,18 @@ def test_whoever_has_an_ipv6_address_has_the_network() -> None:
 
 
 def test_an_example_is_a_curl_for_this_access_and_runtime() -> None:
-    private = example_call("http://x:8080/", "churn", private=True, runtime="inference", metadata={})
-    assert private.startswith('curl -u <client>:<token> -H \'Content-Type: application/json\' -d \'{"type": "dense"')
+    private = example_call("http://x:8080/", "churn", private=True, runtime="inference", body=None)
+    start = "curl -u '<client>:<token>' -H 'Content-Type: application/json' --data-raw '{\"type\": \"dense\""
+    assert private.startswith(start)
     assert private.endswith(" http://x:8080/deployment/churn/predict")
-    public = example_call("http://x:8080", "churn", private=False, runtime="custom", metadata={})
+    public = example_call("http://x:8080", "churn", private=False, runtime="custom", body=None)
     assert public == "curl http://x:8080/deployment/churn/"
-    hostile = {"example": "'; rm -rf / #"}
-    words = shlex.split(example_call("http://x", "churn", private=False, runtime="custom", metadata=hostile))
-    assert words[words.index("-d") + 1] == hostile["example"]
+    hostile = "'; rm -rf / #"
+    words = shlex.split(example_call("http://x", "churn", private=False, runtime="custom", body=hostile))
+    assert words[words.index("--data-raw") + 1] == hostile
+
+
+def test_an_example_is_of_the_version_with_most_traffic() -> None:
+    assert main_version({}) is None
+    assert main_version({3: 50, 1: 0, 2: 50}) == 2
+    assert main_version({1: 10, 2: 90}) == 2

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from services.gateway.domain import Enforcement, Record, access_of, parse_weights
 from services.gateway.endpoint import queries
-from services.gateway.endpoint.domain import example_call, url_of, version_url
+from services.gateway.endpoint.domain import example_body, example_call, main_version, url_of, version_url
 from services.gateway.endpoint.schemas import Endpoint
 from services.gateway.parameters import DeploymentId
 from services.gateway.parts import CurrentParts
@@ -21,7 +21,8 @@ async def get_endpoint(
     base, spec = parts.settings.public_url, row.spec
     versions = {version["number"]: version for version in spec.get("versions", [])}
     weights = parse_weights(spec.get("traffic", {}).get("weights"))
-    runtime = versions[min(versions)].get("runtime", "") if versions else ""
+    main = versions.get(main_version(weights), {})
+    body = example_body(spec.get("metadata") or {}, await queries.example(unit.session, main.get("digest")))
     access = access_of(spec.get("access"))
     recorded = None
     if row.recorded is not None:
@@ -33,9 +34,8 @@ async def get_endpoint(
         hosts=[],
         grpc=None,
         access=access,
-        example=example_call(
-            base, row.id, private=access == "private", runtime=runtime, metadata=spec.get("metadata") or {}
-        ),
+        example=example_call(base, row.id, private=access == "private", runtime=main.get("runtime", ""), body=body),
+        example_is_generic=body is None,
         enforced=bool(state.enforced),
         reason=state.reason,
     )

@@ -8,6 +8,9 @@ from typing import Any
 # TDInsight's request; how many features the model has is its own affair.
 _INFERENCE = {"type": "dense", "feature_num": "4", "data": {"insts": [[5.1, 3.5, 1.4, 0.2]]}}
 
+CREDENTIALS = "<client>:<token>"
+"""What a caller replaces with its own."""
+
 EXAMPLE_KEY = "example"
 """The entry of a deployment's metadata whose text is the body of its example call: a request that its model takes."""
 
@@ -22,16 +25,30 @@ def version_url(public_url: str, deployment: str, version: int) -> str:
     return f"{public_url.rstrip('/')}/predict/{deployment}/{version}"
 
 
-def example_call(public_url: str, deployment: str, *, private: bool, runtime: str, metadata: Mapping[str, Any]) -> str:
-    """A `curl` line. What is quoted survives any POSIX shell."""
+def main_version(weights: Mapping[int, int]) -> int | None:
+    """The one with most traffic; of equals the oldest."""
+    return max(sorted(weights), key=lambda number: weights[number], default=None)
+
+
+def example_body(metadata: Mapping[str, Any], model: Mapping[str, Any] | None) -> str | None:
+    """A request that the model takes: what the deployment says, else what came with the `model`."""
+    said = metadata.get(EXAMPLE_KEY)
+    if isinstance(said, str):
+        return said
+    return None if model is None else json.dumps(model)
+
+
+def example_call(public_url: str, deployment: str, *, private: bool, runtime: str, body: str | None) -> str:
+    """A `curl` line for any POSIX shell, whatever the body is; without one, it is a placeholder of the runtime."""
     words = ["curl"]
     if private:
-        words += ["-u", "<client>:<token>"]
+        words += ["-u", CREDENTIALS]
     url = url_of(public_url, deployment)
-    body = metadata.get(EXAMPLE_KEY)
-    if runtime == "inference" or body is not None:
-        text = body if isinstance(body, str) else json.dumps(_INFERENCE)
-        words += ["-H", "Content-Type: application/json", "-d", text, f"{url}/predict"]
-    else:
+    if body is None and runtime == "inference":
+        body = json.dumps(_INFERENCE)
+    if body is None:
         words.append(f"{url}/")
-    return " ".join(shlex.quote(word) if word != "<client>:<token>" else word for word in words)
+    else:
+        # Not -d: to that a body that begins with @ names a file.
+        words += ["-H", "Content-Type: application/json", "--data-raw", body, f"{url}/predict"]
+    return shlex.join(words)

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.errors import NotFound
 from shared.http import Caller, Permission
-from shared.schema import Deployment, Route
+from shared.schema import Blob, Deployment, Route
 
 
 async def endpoint_of(session: AsyncSession, deployment: str, caller: Caller) -> Row[Any]:
@@ -24,3 +24,8 @@ async def endpoint_of(session: AsyncSession, deployment: str, caller: Caller) ->
         raise NotFound.named("deployment", deployment)
     caller.require(Permission.READ, row.group_id, kind="deployment", name=deployment)
     return row
+
+
+async def example(session: AsyncSession, digest: str | None) -> dict[str, Any] | None:
+    """The request that came with the uploaded model. Table of the registry."""
+    return (await session.execute(select(Blob.example).where(Blob.digest == digest))).scalar_one_or_none()

@@ -14,7 +14,13 @@ class Endpoint(BaseModel):
     grpc: str | None = Field(description="where gRPC is spoken, if it is")
     access: Literal["private", "public"]
     example: str = Field(
-        description="a call that works as shown, with a client's name and token filled in if it is private"
+        description="a `curl` that works as shown, with `<client>:<token>` replaced if it is private",
+        examples=[
+            "curl -H 'Content-Type: application/json' --data-raw '{}' http://127.0.0.1:8080/deployment/churn/predict"
+        ],
+    )
+    example_is_generic: bool = Field(
+        description="the body of `example` is a placeholder: neither the model nor the deployment says what it takes"
     )
     enforced: bool = Field(description="every Envoy follows the latest change")
     reason: str | None = Field(description="why not")
