@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import subprocess
 import threading
 from collections import Counter
 from typing import Any
@@ -22,7 +23,7 @@ class Client:
         self._lock = threading.Lock()
         self.token: str | None = None
         self.sent: Counter[str] = Counter()
-        """Calls of each endpoint, by deployment."""
+        """Calls of each endpoint, by deployment, also those of `shell`."""
 
     def close(self) -> None:
         self._http.close()
@@ -95,10 +96,21 @@ class Client:
         for name, value in (form or {}).items():
             words += ["-d", f'"{name}={self._hide(value)}"']
         if upload:
-            words += ["--data-binary", f"@{upload[0]}"]
+            words += ["-H", '"Content-Type: application/octet-stream"', "--data-binary", f"@{upload[0]}"]
         if body is not None:
             words += ["-H", '"Content-Type: application/json"', "-d", shlex.quote(json.dumps(body))]
         return " ".join([*words, shlex.quote(self._url + path)])
+
+    def shell(self, command: str, *, deployment: str) -> tuple[int, str]:
+        """Run a `curl` that was shown to us, a call of the deployment's endpoint, as a user would: status and body."""
+        self._narrator.command(self._hide(command))
+        with self._lock:
+            self.sent[deployment] += 1
+        words = f"{command} --silent --show-error --write-out '\\n%{{http_code}}'"
+        ran = subprocess.run(["/bin/sh", "-c", words], capture_output=True, text=True, timeout=60, check=False)
+        body, _, status = ran.stdout.rpartition("\n")
+        self._narrator.answer(int(status or 0), self._hide(body or ran.stderr))
+        return int(status or 0), body
 
     def _hide(self, text: str) -> str:
         for secret, variable in self._names.items():

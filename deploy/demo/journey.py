@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 import threading
 import time
@@ -160,8 +161,12 @@ class Journey:
         many = self._client.call("POST", path, dense(trained.rows), headers=bearer, quiet=True)
         fact = f"with Bearer, dense, {len(expected)} rows in one request: equal too"
         self._show.check(fact, self._close(many, expected), many.text)
-        example = self._client.api("GET", f"/deployments/{DEPLOYMENT}/endpoint").json()
-        self._show.check("the endpoint's own example is a curl", str(example.get("example", "")).startswith("curl"))
+        endpoint = self._client.api("GET", f"/deployments/{DEPLOYMENT}/endpoint").json()
+        self._show.check("it shows a curl, with the model's own example", not endpoint["example_is_generic"], endpoint)
+        if shutil.which("curl"):
+            command = endpoint["example"].replace("<client>:<token>", f"ward-7:{self._client_token}")
+            status, body = self._client.shell(command, deployment=DEPLOYMENT)
+            self._show.check("which works as shown, the client and its token put in", status == 200, body)
 
     def show_caller(self) -> None:
         self._show.step("What the model learns of its caller; forging it changes nothing; revoked is 401 at once")

@@ -3,7 +3,7 @@
     python examples/breast_cancer/train.py --out DIR [--variant 1] [--variant 2]
 
 For each variant, DIR/v<variant>/ gets
-- model/         the folder to upload: model.joblib and inference_service.py
+- model/         the folder to upload: model.joblib, inference_service.py, and example.json, the body of one request
 - metrics.json   accuracy, ROC AUC and log loss on rows held out
 - curves.json    loss and held-out loss for each boosting step: {"loss": [[step, value], …], …}
 - parameters.json  what the model was trained with
@@ -43,6 +43,8 @@ def train(variant: int, out: Path) -> None:
     (out / "model").mkdir(parents=True, exist_ok=True)
     joblib.dump(model, out / "model" / "model.joblib")
     shutil.copyfile(Path(__file__).with_name("inference_service.py"), out / "model" / "inference_service.py")
+    example = {"type": "libsvm", "feature_num": str(x.shape[1]), "data": {"insts": libsvm(y_held[0], x_held[0])}}
+    (out / "model" / "example.json").write_text(json.dumps(example) + "\n")
     documents = {
         "metrics": {
             "accuracy": round(accuracy_score(y_held, model.predict(x_held)), 4),
@@ -55,6 +57,11 @@ def train(variant: int, out: Path) -> None:
     }
     for name, document in documents.items():
         (out / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+def libsvm(label: Any, row: Any) -> str:
+    """A row as text: the label, then what is not 0, counted from 1."""
+    return " ".join([str(label), *(f"{index}:{value}" for index, value in enumerate(row, start=1) if value)])
 
 
 def curve(values: Any) -> list[list[float]]:

@@ -28,7 +28,11 @@ def request(insts: Any, kind: str = "libsvm", **more: Any) -> Json:
 def test_what_training_writes(trained: Path, samples: dict[int, Json]) -> None:
     for variant in (1, 2):
         folder = trained / f"v{variant}"
-        assert {path.name for path in (folder / "model").iterdir()} == {"model.joblib", "inference_service.py"}
+        assert {path.name for path in (folder / "model").iterdir()} == {
+            "model.joblib",
+            "inference_service.py",
+            "example.json",
+        }
         metrics = json.loads((folder / "metrics.json").read_text())
         assert metrics["accuracy"] > 0.9
         losses = json.loads((folder / "curves.json").read_text())["loss"]
@@ -52,6 +56,13 @@ def test_answers_equal_the_models_own_predictions(example: Replica, samples: dic
         assert answer.json() == {"message": "SUCCESS", "code": 0, "data": {"insts": expected}}
     for one, kind in ((texts[0], "libsvm"), (rows[0], "dense")):
         assert example.predict(request(one, kind)).json()["data"] == {"insts": expected[:1]}
+
+
+def test_the_models_own_example_is_a_request_that_it_takes(
+    example: Replica, trained: Path, samples: dict[int, Json]
+) -> None:
+    body = json.loads((trained / "v1" / "model" / "example.json").read_text())
+    assert example.predict(body).json()["data"] == {"insts": samples[1]["expected"][:1]}
 
 
 def test_batches_give_each_caller_its_own_rows(example: Replica, samples: dict[int, Json]) -> None:
