@@ -32,6 +32,7 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m deploy.openapi --check
+	$(BIN)/python -m deploy.asyncapi --check
 	$(BIN)/python -m deploy.settings_page --check
 
 format: $(VENV)/dev
@@ -41,6 +42,7 @@ format: $(VENV)/dev
 # What is made from the code and kept in docs.
 docs: $(VENV)/dev
 	$(BIN)/python -m deploy.openapi
+	$(BIN)/python -m deploy.asyncapi
 	$(BIN)/python -m deploy.settings_page
 
 LOCK := $(UV) pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header

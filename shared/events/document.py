@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from collections.abc import Iterator
 from itertools import pairwise
 
 from shared.events import deployer, gateway, registry
@@ -10,13 +11,19 @@ from shared.events.contract import EventType
 
 def table() -> str:
     lines = ["| type | topic | data | when |", "|---|---|---|---|"]
+    for contract, when in described():
+        data = ", ".join(f"`{field}`" for field in contract.data.model_fields)
+        lines.append(f"| `{contract.name}` | `{contract.topic}` | {data} | {when} |")
+    return "\n".join(lines)
+
+
+def described() -> Iterator[tuple[EventType, str]]:
+    """Every contract, with what its module says below it."""
     for module in (registry, deployer, gateway):
         said = _docstrings(inspect.getsource(module))
         for name, contract in vars(module).items():
             if isinstance(contract, EventType):
-                data = ", ".join(f"`{field}`" for field in contract.data.model_fields)
-                lines.append(f"| `{contract.name}` | `{contract.topic}` | {data} | {said[name]} |")
-    return "\n".join(lines)
+                yield contract, said[name]
 
 
 def _docstrings(source: str) -> dict[str, str]:

@@ -12,17 +12,19 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import jsonschema_rs
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from deploy import asyncapi
 from shared.bus import Bus, BusUnavailable, Message
 from shared.bus.connect import connect
 from shared.bus.kafka import DEAD_LETTERS, Cluster, KafkaBus
 from shared.bus.replay import replay
 from shared.database import Hints, create_engine
-from shared.events import CloudEvent
+from shared.events import CONTRACTS, CloudEvent, EventType, new_event
 from shared.settings import StateSettings
 from tests.servers.kafka import PASSWORD, USER, Broker
 from tests.shared.bus_contract import TOPIC, BusContract, Seen, consuming, dead_letters, message
@@ -250,3 +252,25 @@ def secure(broker: Broker, database_url: str) -> dict[str, str]:
         "MOORAGE_BUS_USERNAME": USER,
         "MOORAGE_BUS_PASSWORD": PASSWORD,
     }
+
+
+@pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
+async def test_what_is_on_the_wire_is_what_the_document_says(members: KafkaMembers, contract: EventType) -> None:
+    data = {name: 1 if field.annotation is int else "x" for name, field in contract.data.model_fields.items()}
+    sent = Message(topic=contract.topic, key="churn", event=new_event(contract, "churn", data))
+    await members.join().publish([sent])
+    async with AIOKafkaConsumer(
+        members.cluster.name(contract.topic), auto_offset_reset="earliest", **members.cluster.client()
+    ) as reader:
+        record = await reader.getone()
+
+    document = asyncapi.document()
+    (channel,) = (each for each in document["channels"].values() if each["address"] == contract.topic)
+    headers = {name: value.decode() for name, value in record.headers}
+    assert headers["ce_type"] in channel["messages"]
+    described = document["components"]["messages"][headers["ce_type"]]
+    jsonschema_rs.validate(described["headers"], headers)
+    assert set(headers) <= set(described["headers"]["properties"])
+    name = described["payload"]["$ref"].rpartition("/")[2]
+    jsonschema_rs.validate(document["components"]["schemas"][name], json.loads(record.value))
+    assert record.key.decode() == headers["ce_subject"]
