@@ -57,10 +57,7 @@ class Core:
     async def __aexit__(
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
-        self.stopping.set()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.end_background()
         await self.bus.close()
         await self.hints.stop()
         await self.engine.dispose()
@@ -68,6 +65,14 @@ class Core:
     def background(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` as long as the service runs; if it fails, log why and start it anew after a second."""
         self._tasks.append(asyncio.create_task(self._for_ever(name, work), name=name))
+
+    async def end_background(self) -> None:
+        """For a service whose background work uses what it closes before this core."""
+        self.stopping.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
 
     async def not_ready(self) -> str | None:
         try:

@@ -52,7 +52,10 @@ def create_with(settings: DeployerSettings, *, core: Core, platform: AbstractAsy
             core.background("watch", lambda: reconciler.watch(controller.wake))
             core.background("events", consumer.consume(core.bus, controller.wake))
             core.background("hints", consumer.listen(core.hints, controller.wake))
-            yield
+            try:
+                yield
+            finally:
+                await core.end_background()  # nobody may ask a platform that has let go
 
     async def ready() -> str | None:
         return None

@@ -62,7 +62,7 @@ class Reconciler:
         noted, there = await self._records.noted(), await self._platform.deployments()
         found = set(await self._records.unsettled()) | (there - noted.keys())
         for uid in noted.keys() - found:
-            seen = {replica.id: str(replica.phase) for replica in await self._platform.observe(uid)}
+            seen = {each.id: (str(each.phase), each.port or None) for each in await self._platform.observe(uid)}
             if seen != noted[uid]:
                 found.add(uid)
         return map(str, found)
@@ -105,7 +105,7 @@ class Reconciler:
             for replica in observed
             if replica.phase is Phase.READY and replica.port and replica.version in live and not row.stopped
         )
-        moved = routable != loaded.routable
+        moved = bool(loaded.moved(observed, routable))
         status = assess(
             World(
                 spec=spec,

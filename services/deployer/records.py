@@ -41,6 +41,12 @@ class Loaded:
     def routable(self) -> frozenset[str]:
         return frozenset(replica.id for replica in self.replicas.values() if replica.routable)
 
+    def moved(self, observed: Sequence[Observed], routable: Collection[str]) -> frozenset[str]:
+        """The replicas that Envoy must learn of: they are routable now, or not any more, or elsewhere."""
+        before = {r.id: (r.host, r.port) for r in self.replicas.values() if r.routable}
+        after = {r.id: (r.host, r.port) for r in observed if r.id in routable}
+        return frozenset(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
     def since(self, replica: str) -> int:
         """The endpoints generation in which it became routable, or ceased to be."""
         known = self.replicas.get(replica)
@@ -81,7 +87,7 @@ class Records:
     ) -> dict[str, int]:
         """Write what differs from what was loaded. Returns the endpoints generation of each replica, as it is now."""
         row = loaded.row
-        moved = routable ^ loaded.routable
+        moved = loaded.moved(observed, routable)
         generation = row.endpoints_generation + 1 if moved else row.endpoints_generation
         changes = _changes(row, status, endpoints_generation=generation)
         values = [
@@ -154,12 +160,13 @@ class Records:
         async with self._sessions() as session:
             return list((await session.execute(select(Deployment.uid).where(needs))).scalars())
 
-    async def noted(self) -> dict[UUID, dict[str, str]]:
-        """The phase of every replica that was seen last, by deployment."""
-        found: dict[UUID, dict[str, str]] = {}
+    async def noted(self) -> dict[UUID, dict[str, tuple[str, int | None]]]:
+        """The phase and port of every replica as it was seen last, by deployment."""
+        found: dict[UUID, dict[str, tuple[str, int | None]]] = {}
+        statement = select(Replica.uid, Replica.id, Replica.phase, Replica.port)
         async with self._sessions() as session:
-            for uid, name, phase in await session.execute(select(Replica.uid, Replica.id, Replica.phase)):
-                found.setdefault(uid, {})[name] = phase
+            for uid, name, phase, port in await session.execute(statement):
+                found.setdefault(uid, {})[name] = (phase, port)
         return found
 
     @staticmethod

@@ -38,6 +38,7 @@ class FakeReplica:
     restarts: int = 0
     failure: Failure | None = None
     proven: bool = False
+    port: int = 20000
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -99,7 +100,7 @@ class FakePlatform:
                 template_digest=replica.workload.template.digest,
                 phase=replica.phase,
                 host="127.0.0.1",
-                port=20000,
+                port=replica.port,
                 restarts=replica.restarts,
                 started_at=replica.started_at,
                 failure=replica.failure,
@@ -164,6 +165,9 @@ class FakePlatform:
             if replica.phase in (Phase.STARTING, Phase.FAILED, Phase.UNREADY):
                 self._run(replica)
                 self._changed(replica.workload.uid)
+
+    def touch(self, replica: FakeReplica) -> None:
+        self._changed(replica.workload.uid)
 
     def crash(self, replica: FakeReplica, failure: Failure) -> None:
         replica.phase, replica.failure = Phase.STARTING, failure

@@ -14,7 +14,7 @@ from services.deployer.platforms import Cause, Phase, Template, Workload
 from services.deployer.reconciler import Reconciler
 from services.deployer.records import Records
 from shared.reconcile import LeaseLost
-from shared.schema import Deployment, Replica, Revision
+from shared.schema import Deployment, Replica, Revision, Route
 from shared.service import Core
 from tests.deployer.conftest import Deployer, eventually, settings_of
 from tests.deployer.fakes import AWAY, failure
@@ -141,6 +141,29 @@ async def test_a_crash_later_is_seen_and_heals(deployer: Deployer) -> None:
     said = [step["step"] for step in (await deployer.ok("GET", "/deployments/churn/log"))["items"]]
     assert said[:1] == ["deployed"]
     assert {"accepted", "replica_failed", "replica_ready", "deploying"} <= set(said)
+
+
+async def test_a_replica_that_came_back_elsewhere_is_routed_anew(deployer: Deployer) -> None:
+    """It crashed and was Ready again before anyone looked: only its port tells."""
+    document = await deployer.deploy()
+
+    async def routed() -> int:
+        async with deployer.core.reading() as session:
+            statement = select(Route.endpoints_generation).where(Route.uid == UUID(document["uid"]))
+            return (await session.execute(statement)).scalar_one()
+
+    before = await routed()
+    (replica,) = deployer.platform.all()
+    replica.port, replica.restarts = 20001, 1
+    deployer.platform.touch(replica)
+
+    async def again() -> bool:
+        return await routed() > before
+
+    await eventually(again)
+    (shown,) = (await deployer.ok("GET", "/deployments/churn/replicas"))["items"]
+    assert shown["address"] == "127.0.0.1:20001"
+    await deployer.until_phase("Deployed")
 
 
 async def test_what_nobody_knows_is_ended(deployer: Deployer) -> None:

@@ -52,7 +52,7 @@ def version_view(version: VersionSpec) -> dict[str, Any]:
         "model": model_reference(version),
         "runtime": version["runtime"],
         "instance_type": version["instance_type"],
-        "replicas": version["replicas"],
+        "replicas": {"min": version["replicas"]["min"], "max": version["replicas"]["max"]},
         "env": masked_env(version["env"]),
     }
 

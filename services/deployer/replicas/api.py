@@ -11,7 +11,7 @@ from services.deployer.deployments.queries import with_history
 from services.deployer.platforms import Platform, ReplicaNotFound
 from services.deployer.replicas import queries
 from services.deployer.replicas.schemas import ReplicaList, ReplicaView, StepView
-from services.deployer.replicas.streams import followed, whole
+from services.deployer.replicas.streams import first, followed, whole
 from shared.errors import NotFound
 from shared.http import CurrentCaller, CurrentUnit, Page, Paging, Permission, TransactionRoute
 from shared.schema import Deployment, Replica
@@ -65,8 +65,8 @@ async def get_replica_log(
         raise NotFound.named("replica", f"{deployment}/replicas/{replica}")
     platform: Platform = request.app.state.platform
     try:
-        async for _ in platform.logs(row.uid, replica, tail=0, previous=previous):
-            break  # it only matters that there is one, while the answer can still be 404
+        # While the answer can still be 404.
+        await first(platform.logs(row.uid, replica, tail=0, previous=previous))
     except ReplicaNotFound as error:
         what = f"{deployment}/replicas/{replica}" + (" (previous run)" if previous else "")
         raise NotFound.named("log of replica", what) from error

@@ -7,6 +7,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 _PIECE = 64 * 1024
 
 
+async def first(lines: AsyncIterator[str]) -> str | None:
+    """The first line, if there is one; the rest is let go."""
+    try:
+        return await anext(lines, None)
+    finally:
+        await _close(lines)
+
+
 async def whole(lines: AsyncIterator[str]) -> AsyncGenerator[bytes]:
     """Lines that are all there, in large pieces."""
     piece = bytearray()
@@ -38,8 +46,12 @@ async def followed(lines: AsyncIterator[str], *, stopping: asyncio.Event) -> Asy
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        if isinstance(lines, AsyncGenerator):
-            await lines.aclose()
+        await _close(lines)
+
+
+async def _close(lines: AsyncIterator[str]) -> None:
+    if isinstance(lines, AsyncGenerator):
+        await lines.aclose()
 
 
 async def _next(lines: AsyncIterator[str]) -> str | None:
