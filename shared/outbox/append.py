@@ -2,12 +2,20 @@
 
 from typing import Any
 
-from sqlalchemy import func, insert, literal, select
+from sqlalchemy import Table, bindparam, func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import HINTS
 from shared.events import EventType, new_event
-from shared.schema import OutboxEntry
+from shared.schema import Base, OutboxEntry
+
+_OUTBOX: Table = Base.metadata.tables[OutboxEntry.__tablename__]
+_ROW = {name: bindparam(name, type_=_OUTBOX.c[name].type) for name in ("topic", "key", "event")}
+
+# Built once: it goes with every change, and building it would cost more than running it.
+_APPEND = select(func.pg_notify(HINTS, bindparam("hint"))).select_from(
+    insert(_OUTBOX).values(_ROW).returning(literal(1)).cte("appended")
+)
 
 
 async def append(session: AsyncSession, contract: EventType, subject: str, **data: Any) -> None:
@@ -19,6 +27,4 @@ async def append(session: AsyncSession, contract: EventType, subject: str, **dat
     """
     event = new_event(contract, subject, data)
     row = {"topic": contract.topic, "key": subject, "event": event.model_dump(mode="json", exclude_none=True)}
-    appended = insert(OutboxEntry).values(row).returning(literal(1)).cte("appended")
-    hint = func.pg_notify(HINTS, f"{contract.name} {subject}")
-    await session.execute(select(hint).select_from(appended))
+    await session.execute(_APPEND, {**row, "hint": f"{contract.name} {subject}"})

@@ -22,7 +22,7 @@ from shared.telemetry import get_logger
 log = get_logger(__name__)
 
 _LOCK = 0x6D6F6F72  # "moor": one relay for the whole platform
-_BATCH = 500
+_BATCH = 1000
 # An array, since IN would be another statement to prepare for each number of rows.
 _REMOVE = delete(OutboxEntry).where(OutboxEntry.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
 

@@ -38,7 +38,7 @@ class KafkaBus:
         attempts: int = 5,
         limit: timedelta = timedelta(seconds=7.5),
         session: timedelta = timedelta(seconds=10),
-        batch: int = 100,
+        batch: int = 500,
     ) -> None:
         self._cluster = cluster
         self._producer = Producer(cluster)

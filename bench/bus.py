@@ -1,0 +1,239 @@
+"""What the way of an event costs: change → outbox → relay → bus → handler done, against a bare aiokafka client.
+
+    python -m bench.bus [--events 20000] [--writers 16]
+
+Everything of one measurement runs in this process, on uvloop as the services do; PostgreSQL and Kafka are real,
+PostgreSQL flushes to disk. Ratios of one run are the figures; the machine cancels out.
+
+- `sent`: a bare producer is handed all events and waited for in the end, while a bare consumer reads them.
+- `drained`: what has piled up in the outbox goes over relay and bus to the handler; to be compared with `sent`.
+- `acknowledged`: each of the bare writers waits for its event before it sends the next, as whoever makes a change does.
+- `committed`: each writer commits one row in a transaction of its own, without an event; what a change costs anyway.
+- `made`: each writer commits one event in a transaction of its own, while relay, bus and handler take them.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import uvloop
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bench.http import database
+from shared import outbox
+from shared.bus import Bus, Message
+from shared.bus.cloudevents import encode
+from shared.bus.kafka import Cluster, KafkaBus
+from shared.bus.postgres import PostgresBus
+from shared.database import Hints, Sessions, create_engine, create_sessions
+from shared.events import CloudEvent, deployer, new_event
+from shared.outbox import first_delivery
+from shared.schema import OutboxEntry
+from tests.servers import kafka
+
+TOPIC = "moorage.deployer"
+KEYS = 100
+LONE = 300  # events that are sent one after the other, for the latency
+
+Step = Callable[[int], Awaitable[None]]
+
+
+def make(number: int) -> Message:
+    key = f"key-{number % KEYS}"
+    event = new_event(deployer.DEPLOYMENT_CHANGED, key, {"id": key, "group": "risk", "generation": number})
+    return Message(topic=TOPIC, key=key, event=event)
+
+
+class Arrivals:
+    """The handler: counts, and says when all are there."""
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._done = asyncio.Event()
+
+    def expect(self, events: int) -> None:
+        self._left = events
+        self._done.clear()
+
+    def arrived(self, events: int = 1) -> None:
+        self._left -= events
+        if self._left <= 0:
+            self._done.set()
+
+    async def handle(self, _: CloudEvent) -> None:
+        self.arrived()
+
+    async def all(self) -> None:
+        async with asyncio.timeout(300):
+            await self._done.wait()
+
+
+async def by_writers(step: Step, *, events: int, writers: int) -> None:
+    """Each writer makes its share, one after the other."""
+    numbers = iter(range(events))
+
+    async def write() -> None:
+        for number in numbers:
+            await step(number)
+
+    await asyncio.gather(*(write() for _ in range(writers)))
+
+
+async def rate(events: int, arrivals: Arrivals, work: Callable[[], Awaitable[None]]) -> float:
+    arrivals.expect(events)
+    started = time.perf_counter()
+    await work()
+    await arrivals.all()
+    return events / (time.perf_counter() - started)
+
+
+async def latency(step: Step, arrivals: Arrivals | None = None) -> float:
+    """The median in milliseconds, to the end of `step` or to the handler's."""
+    took = []
+    for number in range(LONE):
+        if arrivals:
+            arrivals.expect(1)
+        started = time.perf_counter()
+        await step(number)
+        if arrivals:
+            await arrivals.all()
+        took.append(time.perf_counter() - started)
+    return statistics.median(took) * 1000
+
+
+@asynccontextmanager
+async def background(work: Awaitable[None]) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def bare(cluster: Cluster, *, events: int, writers: int) -> dict[str, float]:
+    topic, arrivals = cluster.name(TOPIC), Arrivals()
+    await cluster.prepare([TOPIC])
+    producer = AIOKafkaProducer(enable_idempotence=True, acks="all", **cluster.client())
+    consumer = AIOKafkaConsumer(topic, group_id=cluster.name("bare"), auto_offset_reset="earliest", **cluster.client())
+
+    async def consume() -> None:
+        while True:
+            found = await consumer.getmany(timeout_ms=1000)
+            arrivals.arrived(sum(map(len, found.values())))
+
+    async def send(number: int) -> asyncio.Future[object]:
+        message = make(number)
+        headers, value = encode(message.event)
+        future: asyncio.Future[object] = await producer.send(topic, value, key=message.key.encode(), headers=headers)
+        return future
+
+    async def send_and_wait(number: int) -> None:
+        await (await send(number))
+
+    async def send_all() -> None:
+        await asyncio.gather(*[await send(number) for number in range(events)])
+
+    async with producer, consumer, background(consume()):
+        await rate(writers, arrivals, lambda: by_writers(send_and_wait, events=writers, writers=1))
+        return {
+            "sent": await rate(events, arrivals, send_all),
+            "acknowledged": await rate(
+                events, arrivals, lambda: by_writers(send_and_wait, events=events, writers=writers)
+            ),
+            "send_and_wait": await latency(send_and_wait),
+        }
+
+
+async def ours(
+    bus: Bus, engine: AsyncEngine, sessions: Sessions, hints: Hints, *, events: int, writers: int
+) -> dict[str, float]:
+    arrivals = Arrivals()
+
+    async def change(number: int) -> None:
+        message = make(number)
+        async with sessions.begin() as session:
+            await outbox.append(session, deployer.DEPLOYMENT_CHANGED, message.key, **message.event.data)
+
+    async def pile_up() -> None:
+        rows = [
+            {"topic": each.topic, "key": each.key, "event": each.event.model_dump(mode="json", exclude_none=True)}
+            for each in map(make, range(events))
+        ]
+        async with sessions.begin() as session:
+            for start in range(0, events, 1000):
+                await session.execute(insert(OutboxEntry), rows[start : start + 1000])
+
+    def relay() -> Awaitable[None]:
+        return outbox.Relay(engine, bus, hints).run()
+
+    async def drain() -> None:
+        async with background(relay()):
+            await arrivals.all()
+
+    async with background(bus.consume(consumer="bench", topics=[TOPIC], handler=arrivals.handle)):
+        async with background(relay()):
+            await rate(writers, arrivals, lambda: by_writers(change, events=writers, writers=1))
+            made = await rate(events, arrivals, lambda: by_writers(change, events=events, writers=writers))
+            lone = await latency(change, arrivals)
+        await pile_up()
+        return {"made": made, "drained": await rate(events, arrivals, drain), "latency": lone}
+
+
+async def measure(url: str, address: str, *, events: int, writers: int) -> None:
+    plain = await bare(Cluster(servers=[address], prefix="bare."), events=events, writers=writers)
+    engine = create_engine(url, application="bench", connections=writers + 4)
+    sessions, hints = create_sessions(engine), Hints(url)
+    committed = await commits(sessions, events=events, writers=writers)
+    print(f"bare aiokafka: sent {plain['sent']:,.0f}/s, acknowledged {plain['acknowledged']:,.0f}/s, ", end="")
+    print(f"send_and_wait p50 {plain['send_and_wait']:.1f} ms; PostgreSQL: committed {committed:,.0f}/s")
+    await hints.start()
+    buses: dict[str, Bus] = {
+        "Kafka": KafkaBus(Cluster(servers=[address], prefix=f"{uuid4().hex}.")),
+        "PostgreSQL": PostgresBus(engine, hints),
+    }
+    for name, bus in buses.items():
+        got = await ours(bus, engine, sessions, hints, events=events, writers=writers)
+        await bus.close()
+        print(f"{name}: drained {got['drained']:,.0f}/s ({got['drained'] / plain['sent']:.2f} of sent), ", end="")
+        print(f"made {got['made']:,.0f}/s ({got['made'] / committed:.2f} of committed, ", end="")
+        print(f"{got['made'] / plain['acknowledged']:.2f} of acknowledged), ", end="")
+        print(f"change → handled p50 {got['latency']:.1f} ms (+{got['latency'] - plain['send_and_wait']:.1f})")
+    await hints.stop()
+    await engine.dispose()
+
+
+async def commits(sessions: Sessions, *, events: int, writers: int) -> float:
+    async def commit(_: int) -> None:
+        async with sessions.begin() as session:
+            await first_delivery(session, consumer="bench", event_id=str(uuid4()))
+
+    started = time.perf_counter()
+    await by_writers(commit, events=events, writers=writers)
+    return events / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.bus", description="The way of an event, in events a second.")
+    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--writers", type=int, default=16)
+    options = parser.parse_args()
+    with contextlib.ExitStack() as servers:
+        folder = servers.enter_context(tempfile.TemporaryDirectory())
+        Path(folder).chmod(0o755)
+        url = servers.enter_context(database(Path(folder)))
+        broker = servers.enter_context(kafka.running())
+        uvloop.run(measure(url, broker.address, events=options.events, writers=options.writers))
+
+
+if __name__ == "__main__":
+    main()
