@@ -9,10 +9,12 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 from jose import jwt
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from services.gateway.identity.passwords import Passwords
+from services.gateway.users.commands import change_user
 from shared.schema import RefreshToken, User
+from tests.gateway.envoy.harness import until
 from tests.gateway.world import Gateway
 
 TOKEN = "/api/v1/auth/token"
@@ -183,6 +185,50 @@ async def test_a_new_password_ends_all_sign_ins(gateway: Gateway, ana: str) -> N
     assert (await renew(gateway, tokens["refresh_token"])).status_code == 400
     assert (await sign_in(gateway)).status_code == 400
     assert (await sign_in(gateway, password="another long one")).status_code == 200
+
+
+@pytest.mark.parametrize("change", [{"password": "another long one"}, {"disabled": True}])
+async def test_a_sign_in_that_is_under_way_meanwhile_is_refused(
+    gateway: Gateway, ana: str, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    """The old password is good when it is looked at, and no more when the token would be given out."""
+    admin = await gateway.people.add("root", admin=True)
+    verify = Passwords.verify
+
+    async def changed_meanwhile(self: Passwords, password_hash: str | None, password: str) -> bool:
+        matches = await verify(self, password_hash, password)
+        monkeypatch.setattr(Passwords, "verify", verify)
+        answer = await gateway.http.patch("/api/v1/users/ana", json=change, headers=admin)
+        assert answer.status_code == 200, answer.text
+        return matches
+
+    monkeypatch.setattr(Passwords, "verify", changed_meanwhile)
+    assert (await sign_in(gateway)).json()["error"] == "invalid_grant"
+    async with gateway.deployer.sessions() as session:
+        assert (await session.execute(select(func.count()).select_from(RefreshToken))).scalar_one() == 0
+
+
+async def test_a_renewal_waits_for_a_new_password_and_is_refused(gateway: Gateway, ana: str) -> None:
+    token = (await sign_in(gateway)).json()["refresh_token"]
+    async with gateway.deployer.sessions.begin() as session:
+        user = await session.get_one(User, ana, with_for_update=True)
+        renewal = asyncio.create_task(renew(gateway, token))
+        await until_blocked(gateway)
+        await change_user(session, user, {"password_hash": await Passwords().hash("another long one")})
+    assert (await renewal).json()["error"] == "invalid_grant"
+    async with gateway.deployer.sessions() as session:
+        assert (await session.execute(select(func.count()).select_from(RefreshToken))).scalar_one() == 0
+
+
+async def until_blocked(gateway: Gateway) -> None:
+    """Until some transaction of this database waits for another's lock."""
+
+    async def blocked() -> bool:
+        waiting = text("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+        async with gateway.deployer.sessions() as session:
+            return (await session.execute(waiting)).first() is not None
+
+    await until(blocked, what="a transaction waits")
 
 
 async def test_an_old_hash_is_renewed_on_the_way(gateway: Gateway, ana: str) -> None:

@@ -70,21 +70,25 @@ async def _by_password(
     if username is None or password is None:
         raise InvalidRequest("grant_type=password needs username and password.")
     attempt = parts.throttle.take(user=username, address=address_of(request), now=time.monotonic())
-    account = await queries.account_of(unit.session, username)
-    await unit.session.rollback()  # hashing takes its time, and the connection is needed by others
-    known_hash = account.password_hash if account else None
-    matches = len(password) <= LONGEST_PASSWORD and await parts.passwords.verify(known_hash, password)
-    if not matches or account is None or known_hash is None or account.disabled:
-        # One answer for all of it, or user names could be found out.
-        log.info("sign_in.refused", known=account is not None, disabled=bool(account and account.disabled))
-        raise InvalidGrant("The user name or the password is wrong, or the account is disabled.")
+    while True:
+        account = await queries.account_of(unit.session, username)
+        await unit.session.rollback()  # hashing takes its time, and the connection is needed by others
+        known_hash = account.password_hash if account else None
+        matches = len(password) <= LONGEST_PASSWORD and await parts.passwords.verify(known_hash, password)
+        if not matches or account is None or known_hash is None or account.disabled:
+            # One answer for all of it, or user names could be found out.
+            log.info("sign_in.refused", known=account is not None, disabled=bool(account and account.disabled))
+            raise InvalidGrant("The user name or the password is wrong, or the account is disabled.")
+        if await commands.lock_sign_ins(unit.session, account.user, password_hash=known_hash):
+            break  # else it has been changed while we hashed: see whether the password is good now
     attempt.succeeded()
-    if parts.passwords.is_outdated(known_hash):
-        renewed = await parts.passwords.hash(password)
-        await commands.renew_hash(unit.session, account.user, before=known_hash, after=renewed)
     lifetime = parts.settings.refresh_token_seconds
     token = await commands.new_refresh_token(unit.session, account.user, now=now, lifetime=lifetime)
     await unit.session.commit()
+    if parts.passwords.is_outdated(known_hash):
+        renewed = await parts.passwords.hash(password)
+        await commands.renew_hash(unit.session, account.user, before=known_hash, after=renewed)
+        await unit.session.commit()
     return account.user, token
 
 

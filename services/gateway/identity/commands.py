@@ -37,10 +37,24 @@ async def new_refresh_token(
     return token
 
 
+async def lock_sign_ins(session: AsyncSession, user: str, *, password_hash: str) -> bool:
+    """Keep the user as it is until the end of the transaction; whether the user may still sign in with this hash.
+
+    Whoever gives out a refresh token has to: a new password or `disabled`, committed meanwhile, has ended all sign-ins
+    that it could see, and one that waits for this lock will see the token.
+    """
+    still = select(User.id).where(User.id == user, User.password_hash == password_hash, ~User.disabled)
+    return (await session.execute(still.with_for_update(read=True))).scalar_one_or_none() is not None
+
+
 async def use_refresh_token(
     session: AsyncSession, token: str, *, now: datetime, lifetime: int
 ) -> tuple[str, str] | None:
     """Exchange it: `(user, next token)`, or None if it is not good (any more). Raises TokenReused."""
+    # As in `lock_sign_ins`, and before the token's own lock, in the order in which a new password takes the two.
+    of_token = select(User.disabled).join(RefreshToken, RefreshToken.user_id == User.id)
+    of_token = of_token.where(RefreshToken.sha256 == _sha256(token)).with_for_update(read=True, of=User)
+    disabled = (await session.execute(of_token)).scalar_one_or_none()
     used = (
         update(RefreshToken)
         .where(RefreshToken.sha256 == _sha256(token), RefreshToken.used_at.is_(None), RefreshToken.expires_at > now)
@@ -57,7 +71,6 @@ async def use_refresh_token(
             await session.execute(delete(RefreshToken).where(RefreshToken.family == family))
             raise TokenReused
         return None
-    disabled = (await session.execute(select(User.disabled).where(User.id == row.user_id))).scalar_one()
     if disabled:
         return None
     return row.user_id, await new_refresh_token(session, row.user_id, now=now, lifetime=lifetime, family=row.family)
