@@ -12,9 +12,11 @@ from typing import Any
 
 import structlog
 
-# Tokens of ours and JWTs, wherever a caller may have put one by mistake: into a path, say.
+# Tokens of ours and JWTs, wherever a caller may have put one by mistake: into a path, say. Anybody may choose the text,
+# so it is linear in it: a JWT is tried only where a run of its characters begins, and no run is given back.
 _LIKE_A_SECRET = re.compile(
-    r"moor_[A-Za-z0-9.-]{1,63}_[A-Za-z0-9_-]{20,}|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"
+    r"moor_[A-Za-z0-9.-]{1,63}_[A-Za-z0-9_-]{20,}+"
+    r"|(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++"
 )
 
 _SECRET_WORDS = ("password", "token", "secret", "authorization", "signature", "cookie")
@@ -46,6 +48,7 @@ def configure_logging(*, service: str, level: str) -> None:
             ],
         )
     )
+    handler.addFilter(_Seldom("aiokafka"))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
@@ -53,6 +56,23 @@ def configure_logging(*, service: str, level: str) -> None:
     for noisy in ("httpx", "httpcore", "sqlalchemy", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service)
+
+
+class _Seldom(logging.Filter):
+    """Lets a library say the same thing once in ten seconds: with its broker away it would a hundred times a second."""
+
+    def __init__(self, library: str) -> None:
+        super().__init__()
+        self._library = library
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(self._library):
+            return True
+        if record.created - self._said.get(record.msg, 0) < 10:
+            return False
+        self._said[record.msg] = record.created
+        return True
 
 
 def _blank_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -23,6 +23,8 @@ SECONDS = Histogram("moorage_http_request_seconds", "Time until the answer began
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+_LONGEST_PATH = 1000  # characters of a path that are logged
+
 _OURS = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -40,6 +42,7 @@ class RequestContext:
         request_id = self._request_id(scope)
         clear_contextvars()
         bind_contextvars(service=self._service, request_id=request_id)
+        path = scope["path"][:_LONGEST_PATH]
         started = time.perf_counter()
         status = 0
 
@@ -53,7 +56,7 @@ class RequestContext:
         try:
             await self._app(scope, receive, stamped)
         except Exception:
-            log.exception("request.failed", method=scope["method"], path=scope["path"])
+            log.exception("request.failed", method=scope["method"], path=path)
             if not status:
                 await internal()(scope, receive, stamped)
         finally:
@@ -64,9 +67,7 @@ class RequestContext:
             REQUESTS.labels(self._service, method, route, status).inc()
             SECONDS.labels(self._service, method, route).observe(seconds)
             if route not in ("/healthz", "/readyz", "/metrics"):
-                log.info(
-                    "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 2)
-                )
+                log.info("request", method=scope["method"], path=path, status=status, ms=round(seconds * 1000, 2))
 
     @staticmethod
     def _request_id(scope: Scope) -> str:
