@@ -3,12 +3,12 @@
 import asyncio
 import time
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from services.registry.groups.domain import personal_ids
 from shared import outbox
 from shared.events.gateway import USER_CREATED
-from shared.schema import InboxEntry, User
+from shared.schema import InboxEntry, Member, User
 from tests.registry.world import Registry, code
 
 MEMBERS = "/groups/risk/members"
@@ -90,6 +90,34 @@ async def test_every_user_gets_a_personal_group_on_first_sight(registry: Registr
     jo = registry.people.headers("jo.doe")
     assert (await registry.call("GET", f"/groups/{hers}/members/jo.doe", by=jo)).json()["permission"] == "manage"
     assert code(await registry.call("DELETE", f"/groups/{hers}", by=registry.admin)) == "conflict"
+
+
+async def test_a_user_who_is_made_again_manages_the_personal_group_again(registry: Registry) -> None:
+    async def make() -> None:
+        async with registry.core.sessions.begin() as session:
+            session.add(User(id="jo"))
+            await session.flush()
+            await outbox.append(session, USER_CREATED, "jo", user="jo")
+
+    async def managed() -> list[tuple[str, str]]:
+        async with registry.core.sessions() as session:
+            rows = await session.execute(select(Member.group_id, Member.permission).where(Member.user_id == "jo"))
+            return [(row.group_id, row.permission) for row in rows]
+
+    async def until_managed() -> list[tuple[str, str]]:
+        deadline = time.monotonic() + 10
+        while not (found := await managed()):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        return found
+
+    await make()
+    before = await until_managed()
+    async with registry.core.sessions.begin() as session:
+        await session.execute(delete(User).where(User.id == "jo"))
+    assert await managed() == []
+    await make()
+    assert await until_managed() == before
 
 
 def test_personal_ids_are_labels_of_their_own() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -73,7 +73,10 @@ async def delete(session: AsyncSession, group: str, *, if_match: str | None) -> 
 
 
 async def ensure_personal(session: AsyncSession, user: str) -> None:
-    """Make the user's personal group, with the user as manager, unless there is one; safe to call at once and again."""
+    """Make the user's personal group, with the user as manager; safe to call at once and again.
+
+    One that is there already has outlived a user of this name, who manages it again.
+    """
     person = (
         await session.execute(select(User).where(User.id == user).with_for_update(read=True, key_share=True))
     ).scalar_one_or_none()
@@ -87,7 +90,12 @@ async def ensure_personal(session: AsyncSession, user: str) -> None:
             await session.flush()
             await _publish(session, candidate)
             return
-        if (await session.execute(select(exists().where(Group.personal_of == user)))).scalar():
+        kept = (await session.execute(select(Group.id).where(Group.personal_of == user))).scalar_one_or_none()
+        if kept is not None:
+            manager = insert(Member).values(group_id=kept, user_id=user, permission="manage")
+            again = await session.execute(manager.on_conflict_do_nothing().returning(Member.user_id))
+            if again.scalar_one_or_none() is not None:
+                await _publish(session, kept)
             return
     raise NameTaken(f"No id is free for the personal group of {user}.")
 
