@@ -32,5 +32,6 @@ CurrentParts = Annotated[Parts, Depends(_parts)]
 
 
 def address_of(request: Request) -> str:
-    """Where the request comes from: uvicorn has taken it from the end of X-Forwarded-For, which Envoy wrote."""
-    return request.client.host if request.client else ""
+    """Where the request comes from: Envoy appends that to X-Forwarded-For; what stands before it anybody may write."""
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
+    return forwarded or (request.client.host if request.client else "")

@@ -43,6 +43,21 @@ async def test_the_first_administrator_is_made_once(environment: dict[str, str],
         assert (await gateway.http.get("/api/v1/me", headers=headers)).json()["admin"] is True
 
 
+async def test_a_forged_address_gives_no_further_guesses(environment: dict[str, str], tmp_path: Path) -> None:
+    async with gateway_process(environment, tmp_path) as gateway:
+        with Envoy(tmp_path, xds=int(gateway.environment["MOORAGE_XDS_PORT"]), services=gateway.port) as envoy:
+            await envoy.ready()
+            form = {"grant_type": "password", "username": "admin", "password": "a guess"}
+
+            async def guess(*forged: str) -> int:
+                headers = [("x-forwarded-for", each) for each in forged]
+                return (await call(envoy, "/api/v1/auth/token", method="POST", data=form, headers=headers)).status
+
+            forgeries = [("203.0.113.1",), ("203.0.113.2, 127.0.0.1",), ("203.0.113.3", "203.0.113.4"), (",",), ()]
+            statuses = [await guess(*forgeries[number % len(forgeries)]) for number in range(15)]
+            assert statuses == [400] * 10 + [429] * 5
+
+
 async def test_no_secret_shows_anywhere(environment: dict[str, str], tmp_path: Path) -> None:
     """Everything that the main job handles, then every table, every line logged, the metrics and Envoy's own files."""
     engine = create_engine(environment["MOORAGE_DATABASE_URL"], application="test", connections=2)
