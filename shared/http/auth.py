@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import bindparam, select
 from structlog.contextvars import bind_contextvars
@@ -67,7 +68,7 @@ class Caller:
 
 # Made once: this runs with every request.
 _RIGHTS = (
-    select(User.admin, User.disabled, Member.group_id, Member.permission)
+    select(User.admin, User.disabled, User.created_at, Member.group_id, Member.permission)
     .outerjoin(Member, Member.user_id == User.id)
     .where(User.id == bindparam("user"))
 )
@@ -83,15 +84,23 @@ async def authenticate(request: Request) -> Caller:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise InvalidToken("Send an access token as `Authorization: Bearer …`; POST /api/v1/auth/token gives one.")
-    user = (await request.app.state.core.verifier.verify(token.strip()))["sub"]
+    claims = await request.app.state.core.verifier.verify(token.strip())
+    user = claims["sub"]
     rows = (await request.state.unit.session.execute(_RIGHTS, {"user": user})).all()
     if not rows or rows[0].disabled:
         raise InvalidToken("The user of this access token is not there any more, or disabled.")
+    if claims["iat"] < int(rows[0].created_at.timestamp()):
+        raise InvalidToken("This access token was issued to an earlier user of that name; sign in.")
     permissions = {row.group_id: Permission.parse(row.permission) for row in rows if row.group_id}
     caller = Caller(user=user, admin=rows[0].admin, permissions=permissions)
     request.state.caller = caller
     bind_contextvars(user=user)
     return caller
+
+
+def needs_caller(dependant: Dependant) -> bool:
+    """Whether a route, or anything that it depends on, declares `CurrentCaller`."""
+    return dependant.call is _current_caller or any(needs_caller(each) for each in dependant.dependencies)
 
 
 async def _current_caller(

@@ -1,13 +1,15 @@
 """`Idempotency-Key`: the first answer of a POST is kept in the transaction of its change, and given again for a day.
 
 Keys belong to a caller and to one exact request: method, path, query and body. A request that fails leaves nothing, so
-its key may be used again. Two at once are one: the second waits for the first. Not for uploads, which are idempotent by
-their content, nor for answers that are streamed.
+its key may be used again. Two at once are one: the second waits for the first. How long an answer may wait (`wait`,
+`timeout`) is no part of the request: a client that gives up may ask again with more patience. Not for routes that need
+no caller, nor for uploads, which are idempotent by their content, nor for answers that are streamed.
 """
 
 import base64
 import hashlib
 import json
+from urllib.parse import urlencode
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -22,6 +24,7 @@ from shared.secrets import Tampered, Vault
 
 KEPT_HEADERS = ("content-type", "etag", "location")
 _PURPOSE = "idempotency"
+_PATIENCE = frozenset({"wait", "timeout"})
 
 
 class Once:
@@ -41,7 +44,8 @@ class Once:
             return None
         if not 1 <= len(key) <= 255 or not key.isprintable():
             raise ValidationFailed.of("header/Idempotency-Key", "must be 1 to 255 printable characters")
-        target = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
+        query = urlencode([each for each in request.query_params.multi_items() if each[0] not in _PATIENCE])
+        target = f"{request.method} {request.url.path}?{query}\n".encode()
         vault: Vault = request.app.state.core.vault
         # Keyed, since a body may hold a password, which a plain hash would let one guess.
         plain = hashlib.sha256(target + await request.body()).hexdigest()

@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.errors import ValidationFailed
+from shared.http.auth import needs_caller
 from shared.http.bodies import BoundedRequest
 from shared.http.idempotency import KEPT_HEADERS, Once
 from shared.telemetry import get_logger
@@ -61,6 +62,7 @@ class TransactionRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         declares_body = self.body_field is not None
+        has_caller = needs_caller(self.dependant)
 
         async def in_transaction(plain: Request) -> Response:
             request = BoundedRequest(plain.scope, plain.receive)
@@ -75,7 +77,8 @@ class TransactionRoute(APIRoute):
             dry_run = _is_dry_run(request)
             async with core.sessions() as session:
                 unit = request.state.unit = Unit(session)
-                once = None if dry_run or streamed else await Once.begin(request, session)
+                keyed = has_caller and not dry_run and not streamed
+                once = await Once.begin(request, session) if keyed else None
                 if once and once.answer:
                     return once.answer
                 response = await handle(request)
@@ -88,9 +91,21 @@ class TransactionRoute(APIRoute):
                 if once:
                     await once.remember(response)
                 await session.commit()
-                return await unit.settle(response)
+                settled = await unit.settle(response)
+                if once and settled is not response:
+                    await _remember_anew(once, settled, session)
+                return settled
 
         return in_transaction
+
+
+async def _remember_anew(once: Once, settled: Response, session: AsyncSession) -> None:
+    """The answer that the client gets, in the place of the one that was kept with the change."""
+    try:
+        await once.remember(settled)
+        await session.commit()
+    except Exception:
+        log.exception("request.answer_not_kept")  # the change stands, and so does its first answer
 
 
 def _is_dry_run(request: Request) -> bool:

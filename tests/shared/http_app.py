@@ -111,6 +111,11 @@ async def upload(request: Request, caller: CurrentCaller) -> dict[str, int]:
     return {"size": sum([len(part) async for part in request.stream()])}
 
 
+@router.post("/open")
+async def do_without_a_caller(unit: CurrentUnit) -> dict[str, str]:
+    return {}
+
+
 @router.post("/stream")
 async def stream(caller: CurrentCaller) -> StreamingResponse:
     async def parts() -> AsyncIterator[bytes]:

@@ -82,6 +82,16 @@ async def test_keys_belong_to_a_caller(client: httpx.AsyncClient, app: FastAPI, 
     problem(anonymous, 401, "invalid_token")
 
 
+async def test_a_route_that_needs_no_caller_takes_no_notice_of_keys(
+    client: httpx.AsyncClient, admin: asyncpg.Connection
+) -> None:
+    for credentials in ({"Authorization": ""}, {"Authorization": "Basic YTpi"}, {}):
+        for _ in range(2):
+            answer = await client.post(f"{API}/open", headers=key("k") | credentials)
+            assert (answer.status_code, "idempotent-replayed" in answer.headers) == (200, False)
+    assert await admin.fetchval("SELECT count(*) FROM idempotent_requests") == 0
+
+
 async def test_two_at_once_are_one(client: httpx.AsyncClient, admin: asyncpg.Connection) -> None:
     calls = (client.post(f"{API}/things/slow", json={"name": "x"}, headers=key("k")) for _ in range(5))
     answers = await asyncio.gather(*calls)
@@ -134,6 +144,24 @@ async def test_waiting_replaces_the_answer_and_its_failure_does_not_undo_the_cha
     assert (await client.post(f"{API}/things/waiting", json={"name": "x"})).json() == {"state": "settled"}
     answer = await client.post(f"{API}/things/waiting?fails=true", json={"name": "y"})
     assert (answer.status_code, answer.json()) == (200, {"state": "committed"})
+    assert await ids(admin) == ["x", "y"]
+
+
+async def test_the_answer_after_waiting_is_the_one_that_is_given_again(
+    client: httpx.AsyncClient, admin: asyncpg.Connection
+) -> None:
+    for patience in ("wait=settled&timeout=1", "wait=settled&timeout=9", "wait=none", ""):
+        answer = await client.post(f"{API}/things/waiting?{patience}", json={"name": "x"}, headers=key("k"))
+        assert answer.json() == {"state": "settled"}
+        assert answer.headers.get("idempotent-replayed", "false") == ("true" if "=1" not in patience else "false")
+    problem(
+        await client.post(f"{API}/things/waiting?wait=none&x=1", json={"name": "x"}, headers=key("k")),
+        409,
+        "idempotency_mismatch",
+    )
+    for _ in range(2):  # a wait that failed leaves the first answer
+        answer = await client.post(f"{API}/things/waiting?fails=true", json={"name": "y"}, headers=key("l"))
+        assert answer.json() == {"state": "committed"}
     assert await ids(admin) == ["x", "y"]
 
 
