@@ -144,7 +144,7 @@ class Broker:
             "group.min.session.timeout.ms": 500,
         }
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
-        cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
+        cluster = "M" + urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")[1:]  # an option if it began with a dash
         argv = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties)]
         for mechanism in _SCRAM:
             argv += ["--add-scram", f"{mechanism}=[name={USER},password={PASSWORD}]"]
