@@ -13,7 +13,7 @@ class DeployerSettings(ServiceSettings):
     local_folder: Path = Field(default=Path("replicas"), description="state, logs and models of the local platform")
     registry_url: str = Field(default="http://127.0.0.1:8081", description="where replicas pull uploaded models")
     pull_seconds: Annotated[int, Field(ge=60, le=7 * 86_400)] = Field(
-        default=86_400, description="how long the address that a replica pulls its model from is good"
+        default=900, description="how long the address that a replica pulls its model from is good"
     )
     versions_limit: Annotated[int, Field(ge=1, le=50)] = Field(default=6, description="most live versions a deployment")
     reconcile_workers: Annotated[int, Field(ge=1, le=100)] = Field(default=4, description="keys worked on at once")

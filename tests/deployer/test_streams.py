@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 
+from services.deployer.replicas.streams import followed
 from tests.deployer.conftest import Deployer, eventually
 
 EVENTS = {"Accept": "text/event-stream"}
@@ -115,6 +116,20 @@ async def test_a_log_is_shown_followed_and_downloaded(deployer: Deployer, server
         assert (await anext(lines)).endswith("line 2999")
         deployer.platform.lines[replica].append("news")
         assert (await anext(lines)).endswith("news")
+
+
+async def test_a_log_is_not_followed_for_ever() -> None:
+    async def lines() -> AsyncGenerator[str]:
+        yield "one"
+        await asyncio.Event().wait()
+
+    async def talking() -> AsyncGenerator[str]:
+        while True:
+            yield "again"
+
+    async with asyncio.timeout(5):
+        assert [each async for each in followed(lines(), stopping=asyncio.Event(), longest=0.05)] == [b"one\n"]
+        assert {each async for each in followed(talking(), stopping=asyncio.Event(), longest=0.05)} == {b"again\n"}
 
 
 async def test_streams_end_when_the_service_stops(deployer: Deployer, server: httpx.AsyncClient) -> None:

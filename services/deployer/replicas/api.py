@@ -55,11 +55,12 @@ async def get_replica_log(
     caller: CurrentCaller,
     unit: CurrentUnit,
     tail: Annotated[int, Query(ge=0, le=LONGEST_TAIL, description="the last so many lines")] = LONGEST_TAIL,
-    follow: Annotated[bool, Query(description="go on with each new line until the replica ends")] = False,
+    follow: Annotated[bool, Query(description="go on with each new line, for five minutes at most")] = False,
     previous: Annotated[bool, Query(description="of the run before this one, which has ended")] = False,
     download: Annotated[bool, Query(description="all that is kept, as a file")] = False,
 ) -> StreamingResponse:
-    """Each line begins with its time in UTC (RFC 3339)."""
+    """Each line begins with its time in UTC (RFC 3339). `follow` ends with the replica, and after five minutes: ask
+    again, with `tail=0`, to go on; whether you may is then looked at again."""
     row = await _live(deployment, caller, unit)
     if await queries.replica(unit.session, row.uid, replica) is None:
         raise NotFound.named("replica", f"{deployment}/replicas/{replica}")

@@ -27,14 +27,20 @@ async def whole(lines: AsyncIterator[str]) -> AsyncGenerator[bytes]:
         yield bytes(piece)
 
 
-async def followed(lines: AsyncIterator[str], *, stopping: asyncio.Event) -> AsyncGenerator[bytes]:
-    """Each line as it comes, until they end or the service stops."""
+async def followed(
+    lines: AsyncIterator[str], *, stopping: asyncio.Event, longest: float = 300.0
+) -> AsyncGenerator[bytes]:
+    """Each line as it comes, until they end, the service stops, or `longest` seconds are over: whoever follows on asks
+    anew, and token and permissions are looked at again."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + longest
     stopped = asyncio.create_task(stopping.wait())
     following = asyncio.create_task(_next(lines))
     try:
         while True:
-            await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not following.done():
+            left = end - loop.time()
+            await asyncio.wait({following, stopped}, timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
+            if left <= 0 or not following.done():
                 return
             line = following.result()
             if line is None:

@@ -306,6 +306,27 @@ async def test_replicas_share_the_model_they_pull(local: LocalWorld, artifact: t
     assert list((local.root / "models").iterdir()) == []
 
 
+async def test_only_the_pull_knows_the_signed_address_and_no_command_line_shows_it(
+    local: LocalWorld, artifact: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest, url = artifact
+    orders = []
+
+    def noted(*given: object, **more: object) -> dict:
+        orders.append(order(*given, **more))
+        return orders[-1]
+
+    order = replica.order
+    monkeypatch.setattr(replica, "order", noted)
+    await pulling(local, url)
+    wanted = workload(template=replace(template(), model=Model("fraud", 1, digest)))
+    (found,) = await drive(local.platform, wanted)
+    assert url not in (await ask(found, "/env"))
+    (told,) = orders
+    assert url not in json.dumps([step["argv"] for step in told["steps"]])
+    assert [step["env"] for step in told["steps"]] == [{"MOORAGE_MODEL_URL": url}, {}]
+
+
 async def test_a_model_that_is_not_what_it_should_be(local: LocalWorld, artifact: tuple[str, str]) -> None:
     await pulling(local, artifact[1])
     other = "sha256:" + 64 * "0"

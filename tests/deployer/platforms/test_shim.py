@@ -16,7 +16,7 @@ from shared.process import stat
 
 def start(folder: Path, *argv: str, **options: object) -> subprocess.Popen[bytes]:
     order = {
-        "steps": [{"name": "serve", "argv": list(argv), "unless": None}],
+        "steps": [{"name": "serve", "argv": list(argv), "env": {}, "unless": None}],
         "env": {"PATH": os.environ["PATH"]},
         "cwd": str(folder),
         "memory": 0,
@@ -101,21 +101,33 @@ def test_how_a_run_ended(tmp_path: Path) -> None:
 
 def test_the_steps_stop_at_the_first_that_fails(tmp_path: Path) -> None:
     steps = [
-        {"name": "there", "argv": ["false"], "unless": str(tmp_path)},
-        {"name": "pull", "argv": ["sh", "-c", "echo pulling; exit 66"], "unless": None},
-        {"name": "serve", "argv": ["echo", "serving"], "unless": None},
+        {"name": "there", "argv": ["false"], "env": {}, "unless": str(tmp_path)},
+        {"name": "pull", "argv": ["sh", "-c", "echo pulling; exit 66"], "env": {}, "unless": None},
+        {"name": "serve", "argv": ["echo", "serving"], "env": {}, "unless": None},
     ]
     assert run(tmp_path, steps=steps) == 66
     assert (state(tmp_path)["step"], texts(tmp_path)) == ("pull", ["pulling"])
 
 
+def test_what_a_step_is_told_alone_the_next_does_not_know(tmp_path: Path) -> None:
+    say = ["sh", "-c", "echo $ALL $ONE"]
+    steps = [
+        {"name": "pull", "argv": say, "env": {"ONE": "signed"}, "unless": None},
+        {"name": "serve", "argv": say, "env": {}, "unless": None},
+    ]
+    assert run(tmp_path, steps=steps, env={"PATH": os.environ["PATH"], "ALL": "both"}) == 0
+    assert texts(tmp_path) == ["both signed", "both"]
+
+
 def test_term_during_the_first_step_ends_the_run(tmp_path: Path) -> None:
-    steps = [{"name": name, "argv": ["sh", "-c", f"echo {name}; sleep 100"], "unless": None} for name in ("one", "two")]
+    steps = [
+        {"name": name, "argv": ["sh", "-c", f"echo {name}; sleep 100"], "env": {}, "unless": None} for name in "ab"
+    ]
     process = start(tmp_path, steps=steps)
-    until(tmp_path, "one")
+    until(tmp_path, "a")
     process.terminate()
     assert process.wait(10) == 128 + signal.SIGTERM
-    assert texts(tmp_path) == ["one"]
+    assert texts(tmp_path) == ["a"]
 
 
 def test_memory_that_processes_share_is_counted_once(tmp_path: Path) -> None:

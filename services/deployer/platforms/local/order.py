@@ -19,10 +19,10 @@ def order(workload: Workload, *, record: Record, run: Path, work: Path, host: Ho
     model_path = None
     if record.model_digest is not None:
         model_path = str(host.models / record.model_digest.removeprefix("sha256:"))
-        url = host.artifact_url(record.model_digest)
-        pull = [host.python, "-m", "modelserver.pull", "--url", url]
-        pull += ["--digest", record.model_digest, "--into", str(host.models)]
-        steps.append({"name": "pull", "argv": pull, "unless": model_path})
+        pull = [host.python, "-m", "modelserver.pull", "--digest", record.model_digest, "--into", str(host.models)]
+        # The address is signed: on a command line every user of the machine would see it, and the server needs it not.
+        signed = {"MOORAGE_MODEL_URL": host.artifact_url(record.model_digest)}
+        steps.append({"name": "pull", "argv": pull, "env": signed, "unless": model_path})
     env = {
         **environment.inherited(os.environ),
         **environment.threads(template.resources.cpu),
@@ -44,7 +44,7 @@ def order(workload: Workload, *, record: Record, run: Path, work: Path, host: Ho
     argv = environment.expand((*template.command, *template.args), env)
     if argv[0] == "python":
         argv[0] = host.python
-    steps.append({"name": "serve", "argv": argv, "unless": None})
+    steps.append({"name": "serve", "argv": argv, "env": {}, "unless": None})
     return {
         "steps": steps,
         "env": env,

@@ -197,7 +197,7 @@ class Shim:
             if self._stopped:
                 break
             if not (step["unless"] and os.path.exists(step["unless"])):
-                code = self._step(step["name"], step["argv"])
+                code = self._step(step["name"], step["argv"], {**self._order["env"], **step["env"]})
             if code != 0:
                 break
         self._record(
@@ -210,11 +210,11 @@ class Shim:
         )
         return code
 
-    def _step(self, name: str, argv: list[str]) -> int:
+    def _step(self, name: str, argv: list[str], env: dict[str, str]) -> int:
         output, sink = os.pipe()
         # TERM is held back while the child is not yet what it will be, or it would get lost in between.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        self._child = os.fork() or self._become(argv, sink)
+        self._child = os.fork() or self._become(argv, env, sink)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         os.close(sink)
         self._record(phase="running", step=name)
@@ -231,7 +231,7 @@ class Shim:
         os.close(output)
         return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
-    def _become(self, argv: list[str], sink: int) -> "NoReturn":
+    def _become(self, argv: list[str], env: dict[str, str], sink: int) -> "NoReturn":
         try:
             _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != self._state["pid"]:  # it died before that took effect
@@ -246,7 +246,7 @@ class Shim:
             with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
                 file.write("500")  # when the machine itself runs out of memory, let it be a model, not the database
             os.chdir(self._order["cwd"])
-            os.execvpe(argv[0], argv, self._order["env"])  # noqa: S606 - a program, never a shell
+            os.execvpe(argv[0], argv, env)  # noqa: S606 - a program, never a shell
         except OSError as error:
             os.write(2, f"moorage: cannot run {argv[0]}: {error.strerror}\n".encode())
         finally:
