@@ -3,7 +3,7 @@
 MOORAGE_SNAPSHOT_PATH   the gateway's snapshot file; it need not be there yet
 MOORAGE_SNAPSHOT_PORT   where Envoy asks
 MOORAGE_SNAPSHOT_HOST   127.0.0.1
-MOORAGE_XDS_ADDRESS     host:port of the gateway's xDS server: while that accepts, nothing is served here
+MOORAGE_XDS_ADDRESS     host:port of the gateway's xDS server: while that speaks, nothing is served here
 """
 
 import asyncio
@@ -19,6 +19,9 @@ from services.gateway.envoy.store import Store
 _log = logging.getLogger("moorage.snapshot")
 
 _YIELD_WITHIN = 0.2
+
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # with empty SETTINGS
+_FRAME_HEADER = 9
 
 
 class SnapshotServer:
@@ -47,13 +50,18 @@ class SnapshotServer:
         return Store(bundles)
 
     async def _gateway_is_there(self) -> bool:
-        # It opens its port once its state is loaded, so to accept is to be ready.
+        # It opens its port once its state is loaded, so to speak is to be ready. To accept is not enough: the kernel
+        # does that for a gateway that hangs, too.
         try:
             async with asyncio.timeout(1):
-                _, writer = await asyncio.open_connection(*self._gateway)
-        except (OSError, TimeoutError):
+                reader, writer = await asyncio.open_connection(*self._gateway)
+                try:
+                    writer.write(_HTTP2_PREFACE)
+                    await reader.readexactly(_FRAME_HEADER)
+                finally:
+                    writer.transport.abort()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
             return False
-        writer.close()
         return True
 
 

@@ -265,21 +265,20 @@ class Envoy(Child):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def ready(self) -> Self:
+    async def ready(self, *, within: float = 10) -> Self:
         """Until it listens: it has then got its first scopes, or given up waiting."""
-        await until(self._listens, what="Envoy listens")
+        await until(self._listens, within=within, what="Envoy listens")
         return self
 
     async def _listens(self) -> bool:
         return await listens(self.port)
 
     async def stats(self) -> Any:
-        url = (
-            f"http://127.0.0.1:{self.admin_port}/stats?format=json&usedonly&histogram_buckets=detailed&filter=^moorage"
-        )
+        url = f"http://127.0.0.1:{self.admin_port}/stats"
         async with httpx.AsyncClient(verify=False) as admin:
-            await admin.get(url)  # merges the histograms, for the next answer
-            return (await admin.get(url)).json()["stats"]
+            await admin.get(f"{url}?filter=^$")  # merges the histograms, for the next answer
+            answer = await admin.get(f"{url}?format=json&usedonly&histogram_buckets=detailed&filter=^moorage")
+        return answer.json()["stats"]
 
     async def config_dump(self) -> str:
         async with httpx.AsyncClient(verify=False) as admin:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import signal
+import socket
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -132,6 +133,24 @@ async def test_a_cold_envoy_with_the_snapshot_server_alone(tmp_path: Path) -> No
                 assert set(load.names) == {"one", "two"}
 
 
+async def test_a_gateway_that_hangs_does_not_keep_the_snapshot_server_from_serving(tmp_path: Path) -> None:
+    async with stubs("one", "two") as (one, two):
+        xds, failover = free_port(), free_port()
+        with gateway(tmp_path, state(one, two, port=xds)) as dies:
+            assert await dies.hear() == "started"
+            with Envoy(tmp_path, xds=xds, snapshot=failover) as envoy:
+                await envoy.ready()
+                assert await dies.tell(json.dumps(state(one, two, port=xds, version=2))) == "Enforced"
+            dies.kill()
+        with (
+            socket.create_server(("127.0.0.1", xds)),  # the kernel accepts for it, and nobody speaks
+            snapshot_server(tmp_path, port=failover, xds=xds),
+            Envoy(tmp_path, xds=xds, snapshot=failover, name="cold") as cold,
+        ):
+            await cold.ready(within=40)  # Envoy's keepalive takes its time to find out
+            assert await serves(cold, "two")
+
+
 PLATFORM_SCOPES = {
     f"@platform/{name}" for name in ("api", "openapi.json", "docs", "docs/errors", ".well-known/jwks.json")
 }
@@ -157,7 +176,7 @@ async def test_the_snapshot_server_yields_to_the_gateway_and_is_small(tmp_path: 
                 stream = ask(channel)
                 await stream.write(DeltaDiscoveryRequest(type_url=SCOPE))
                 assert (await stream.read()).resources
-                async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", xds):
+                async with await asyncio.start_server(speak, "127.0.0.1", xds):
                     async with asyncio.timeout(2):
                         assert await stream.read() is grpc.aio.EOF
 
@@ -165,6 +184,12 @@ async def test_the_snapshot_server_yields_to_the_gateway_and_is_small(tmp_path: 
             server.signal(signal.SIGTERM)
             await until(lambda: server.process.poll() is not None)
             assert server.process.returncode == 0
+
+
+async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What a living HTTP/2 server says first: its SETTINGS, here none."""
+    writer.write(bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+    writer.close()
 
 
 def ask(channel: grpc.aio.Channel) -> Any:
