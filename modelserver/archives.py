@@ -18,12 +18,18 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Any, cast
 
 READ_LIMIT = 16 << 20
 """Bytes that a tar may want at once, for a header: a bomb would ask for gigabytes."""
 
 _CHUNK = 1 << 20
+_XZ_MEMORY = 256 << 20
+"""Most bytes that unpacking .xz may take: `xz -9` asks for 65 MiB."""
+_XZ_MEMORY_EXCEEDED = "Memory usage limit exceeded"
+"""How lzma says so; it has no class of its own for it."""
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Those of every zip tool; what unpacks the others may take any amount of memory."""
 
 
 class Refused(Exception):
@@ -102,6 +108,8 @@ def _unpack_zip(archive: Path, writer: _Writer) -> None:
             kind = stat.S_IFMT(entry.external_attr >> 16)
             if entry.flag_bits & 0x1:
                 raise Refused(f"{entry.filename!r} is encrypted")
+            if entry.compress_type not in _ZIP_METHODS:
+                raise Refused(f"{entry.filename!r} is neither stored nor deflated")
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise Refused(f"{entry.filename!r} is neither a file nor a folder")
             if entry.is_dir():
@@ -146,8 +154,81 @@ def _decompressed(archive: Path) -> IO[bytes]:
     if start.startswith(b"BZh"):
         return bz2.open(archive)
     if start.startswith(b"\xfd7zXZ\x00"):
-        return lzma.open(archive)
+        return io.BufferedReader(_Xz(archive.open("rb")))
     return archive.open("rb")
+
+
+class _Xz(io.RawIOBase):
+    """lzma.LZMAFile with a bound on the memory: an .xz says how much its reader has to hold, up to 4 GiB."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self._file = file
+        self._stream = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+        self._ended = False
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """To a place from the start: forward by reading, back by beginning anew."""
+        if whence != os.SEEK_SET:
+            raise io.UnsupportedOperation("only from the start")
+        if offset < self._at:
+            self._file.seek(0)
+            self._stream = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+            self._ended = False
+            self._at = 0
+        while self._at < offset and (plain := self._next(min(_CHUNK, offset - self._at))):
+            self._at += len(plain)
+        return self._at
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def readinto(self, buffer: Any) -> int:
+        plain = self._next(len(buffer))
+        buffer[: len(plain)] = plain
+        self._at += len(plain)
+        return len(plain)
+
+    def _next(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end. What follows the last stream and is none is ignored, as lzma does."""
+        while not self._ended:
+            if self._stream.eof:
+                packed = self._stream.unused_data or self._file.read(_CHUNK)
+                if not packed:
+                    break
+                self._stream = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+                try:
+                    plain = self._decompress(packed, size)
+                except lzma.LZMAError:
+                    break
+            else:
+                packed = self._file.read(_CHUNK) if self._stream.needs_input else b""
+                if self._stream.needs_input and not packed:
+                    raise EOFError("it ends within a stream")
+                plain = self._decompress(packed, size)
+            if plain:
+                return plain
+        self._ended = True
+        return b""
+
+    def _decompress(self, packed: bytes, size: int) -> bytes:
+        try:
+            return self._stream.decompress(packed, size)
+        except lzma.LZMAError as error:
+            if str(error) != _XZ_MEMORY_EXCEEDED:
+                raise
+            raise Refused(f"its xz compression needs more than {_XZ_MEMORY >> 20} MiB of memory to unpack") from None
 
 
 class _Bounded(io.RawIOBase):

@@ -9,6 +9,7 @@ import stat
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,15 @@ def _long_header() -> bytes:
     return packed.getvalue()
 
 
+def _xz(plain: bytes, *, dictionary: int) -> bytes:
+    """As from xz, with a header that asks for a dictionary of this size byte (xz file format, 5.3.1: 40 is 4 GiB)."""
+    packed = bytearray(lzma.compress(plain, preset=0))
+    end = 12 + packed[12] * 4  # of the block's header, which its checksum follows
+    packed[packed.index(b"\x21\x01", 12, end) + 2] = dictionary
+    packed[end : end + 4] = struct.pack("<I", zlib.crc32(packed[12:end]))
+    return bytes(packed)
+
+
 GOOD = {
     **{mode: tar(FILES, mode) for mode in ("w:", "w:gz", "w:bz2", "w:xz")},
     "gnu": tar({"x" * 150 + "/model": b"1"}, "w:"),
@@ -75,6 +85,17 @@ GOOD = {
     "folders": _zip({"a/": b"", "a/b": b"1"}),
     "empty file": tar({"a": b""}),
     "dot": tar({"./a": b"1", "./b/./c": b"2"}),
+    "xz -9": _xz(tar(FILES, "w:"), dictionary=28),
+    "xz of several streams": lzma.compress(tar(FILES, "w:")[:999]) + lzma.compress(tar(FILES, "w:")[999:]),
+    "xz and something": tar(FILES, "w:xz") + b"a signature that is no stream",
+    "xz of whole blocks": tar({"a": bytes(range(256)) * 80, "b": b"1" * 512, "c": b"2"}, "w:xz"),
+}
+HUNGRY = {
+    "xz": _xz(tar(FILES, "w:"), dictionary=40),
+    "xz of no tar": _xz(b"pickle", dictionary=40),
+    "second stream": tar(FILES, "w:xz") + _xz(b"x", dictionary=40),
+    "zip of bzip2": _zip(FILES, compression=zipfile.ZIP_BZIP2),
+    "zip of lzma": _zip(FILES, compression=zipfile.ZIP_LZMA),
 }
 PLAIN = {
     "text": b"just text",
@@ -158,6 +179,17 @@ def test_good_archives_are_accepted_and_can_be_unpacked(
 ) -> None:
     assert look(GOOD[name]).kind in ("tar", "zip")
     assert unpacks()
+
+
+@pytest.mark.parametrize("name", HUNGRY)
+def test_what_asks_for_any_amount_of_memory_is_refused(
+    name: str, look: Callable[[bytes], Content], unpacks: Callable[[], bool]
+) -> None:
+    with pytest.raises(Refused, match=r"MiB of memory|neither stored nor deflated"):
+        look(HUNGRY[name])
+    if name != "second stream":  # a replica does not read beyond the tar's end
+        with pytest.raises(unpacking.Refused, match=r"MiB of memory|neither stored nor deflated"):
+            unpacks()
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -7,6 +7,7 @@ What begins like no archive is a single file, and is not looked into. Blocking: 
 
 import bz2
 import gzip
+import io
 import lzma
 import re
 import stat
@@ -26,6 +27,12 @@ __all__ = ["Content", "Limits", "Refused", "examine"]
 Kind = Literal["file", "tar", "zip"]
 
 _CHUNK = 1 << 20
+_XZ_MEMORY = 256 << 20
+"""Most bytes that unpacking .xz may take: `xz -9` asks for 65 MiB."""
+_XZ_MEMORY_EXCEEDED = "Memory usage limit exceeded"
+"""How lzma says so; it has no class of its own for it."""
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Those of every zip tool; what unpacks the others may take any amount of memory."""
 _HEADER_LIMIT = 16 << 20
 """Most bytes that a header or directory may have: the libraries read them whole."""
 _LONGEST_NAME = 1024
@@ -145,6 +152,8 @@ def _examine_zip(file: IO[bytes], account: _Account) -> None:
             account.entry(entry.orig_filename, folder=entry.is_dir())
             if entry.flag_bits & 0x1:
                 raise Refused(f"{entry.filename[:100]!a} is encrypted")
+            if entry.compress_type not in _ZIP_METHODS:
+                raise Refused(f"{entry.filename[:100]!a} is neither stored nor deflated")
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise Refused(f"{entry.filename[:100]!a} is neither a file nor a folder")
         for entry in entries:
@@ -189,7 +198,7 @@ def _decompressed(file: IO[bytes], start: bytes) -> IO[bytes]:
     if start.startswith(b"BZh"):
         return bz2.BZ2File(file)
     if start.startswith(b"\xfd7zXZ\x00"):
-        return lzma.LZMAFile(file)
+        return io.BufferedReader(_Xz(file))
     return file
 
 
@@ -198,6 +207,54 @@ def _bounded(size: int) -> int:
     if size > _HEADER_LIMIT:
         raise Refused(f"it has a header of more than {_HEADER_LIMIT} bytes")
     return _HEADER_LIMIT if size < 0 else size
+
+
+class _Xz(io.RawIOBase):
+    """lzma.LZMAFile with a bound on the memory: an .xz says how much its reader has to hold, up to 4 GiB."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self._file = file
+        self._stream = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        plain = self._next(len(buffer))
+        buffer[: len(plain)] = plain
+        return len(plain)
+
+    def _next(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end. What follows the last stream and is none is ignored, as lzma does."""
+        while not self._ended:
+            if self._stream.eof:
+                packed = self._stream.unused_data or self._file.read(_CHUNK)
+                if not packed:
+                    break
+                self._stream = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+                try:
+                    plain = self._decompress(packed, size)
+                except lzma.LZMAError:
+                    break
+            else:
+                packed = self._file.read(_CHUNK) if self._stream.needs_input else b""
+                if self._stream.needs_input and not packed:
+                    raise EOFError("it ends within a stream")
+                plain = self._decompress(packed, size)
+            if plain:
+                return plain
+        self._ended = True
+        return b""
+
+    def _decompress(self, packed: bytes, size: int) -> bytes:
+        try:
+            return self._stream.decompress(packed, size)
+        except lzma.LZMAError as error:
+            if str(error) != _XZ_MEMORY_EXCEEDED:
+                raise
+            raise Refused(f"its xz compression needs more than {_XZ_MEMORY >> 20} MiB of memory to unpack") from None
 
 
 class _Bounded:
