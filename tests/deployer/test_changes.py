@@ -2,10 +2,11 @@
 
 import asyncio
 
-from sqlalchemy import update
+import pytest
+from sqlalchemy import Select, select, text, update
 
-from shared.schema import InstanceType, ModelAlias
-from tests.deployer.conftest import Deployer
+from shared.schema import InstanceType, Model, ModelAlias, ModelVersion
+from tests.deployer.conftest import Deployer, eventually
 
 
 async def test_of_two_editors_the_second_is_told(deployer: Deployer) -> None:
@@ -170,6 +171,35 @@ async def test_what_it_refers_to_must_be_there(deployer: Deployer) -> None:
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer), answer.text
     foreign = await deployer.call("POST", "/deployments", {"group": "eves", "model": "risk/churn/1"}, by=other)
     assert (foreign.status_code, foreign.json()["errors"][0]["pointer"]) == (422, "/model")
+
+
+@pytest.mark.parametrize(
+    ("what", "pointer"),
+    [
+        (select(InstanceType).where(InstanceType.id == "cpu-4"), "/instance_type"),
+        (select(ModelVersion).join(Model).where(Model.name == "churn", ModelVersion.number == 3), "/model"),
+    ],
+)
+async def test_what_is_being_removed_is_waited_for(
+    deployer: Deployer, what: Select[InstanceType] | Select[ModelVersion], pointer: str
+) -> None:
+    """As the registry removes: lock, look whether a deployment uses it, delete."""
+    async with deployer.core.sessions.begin() as session:
+        row = (await session.execute(what.with_for_update())).scalar_one()
+        body = {"model": "risk/churn/3", "instance_type": "cpu-4"}
+        creating = asyncio.create_task(deployer.call("POST", "/deployments", body))
+        await eventually(lambda: _waits_for_a_lock(deployer))
+        await session.delete(row)
+    answer = await creating
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
+
+
+async def _waits_for_a_lock(deployer: Deployer) -> bool:
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with deployer.core.sessions() as session:
+        return (await session.execute(waiting)).scalar_one() > 0
 
 
 async def test_an_instance_type_that_is_gone_moves_nothing(deployer: Deployer) -> None:

@@ -1,8 +1,12 @@
 """Who may do what (R2): read sees, edit deploys and deletes its own, manage anything, strangers see nothing."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from sqlalchemy import select
+
+from shared.schema import Deployment
 from tests.deployer.conftest import Deployer
 
 READS = [
@@ -17,16 +21,28 @@ READS = [
 ]
 EDITS = [
     ("PATCH", "/deployments/churn", {"description": "x"}),
-    ("PUT", "/deployments/churn", {"versions": [{"model": "risk/churn/1"}]}),
+    ("PUT", "/deployments/churn", {"versions": [{"model": "risk/churn/3"}, {"model": "risk/churn/2"}]}),
+    ("PATCH", "/deployments/churn", {"versions": [{"model": "risk/churn/3"}, {"model": "risk/churn/2"}]}),
     ("POST", "/deployments/churn/versions", {"model": "risk/churn/2"}),
     ("PUT", "/deployments/churn/versions/1", {"model": "risk/churn/2"}),
     ("PATCH", "/deployments/churn/versions/1", {"replicas": 2}),
-    ("DELETE", "/deployments/churn/versions/1", None),
     ("POST", "/deployments/churn/redeploy", None),
-    ("POST", "/deployments/churn/rollback", {"revision": 1}),
+    ("POST", "/deployments/churn/rollback", {"revision": 2}),
     ("POST", "/deployments/churn/start", None),
 ]
-OWNS = [("POST", "/deployments/churn/stop", None), ("DELETE", "/deployments/churn", None)]
+OWNS = [
+    ("POST", "/deployments/churn/stop", None),
+    ("DELETE", "/deployments/churn", None),
+    ("DELETE", "/deployments/churn/versions/1", None),
+    ("PUT", "/deployments/churn", {"versions": [{"model": "risk/churn/1"}]}),
+    ("PATCH", "/deployments/churn", {"versions": [{"number": 2, "model": "risk/churn/2"}]}),
+    (
+        "PUT",
+        "/deployments/churn",
+        {"versions": [{"number": 1, "model": "risk/churn/1"}, {"number": 3, "model": "risk/churn/2"}]},
+    ),
+    ("POST", "/deployments/churn/rollback", {"revision": 1}),
+]
 CREATES = [("POST", "/deployments", {"group": "risk", "model": "risk/churn/1"})]
 
 
@@ -67,6 +83,17 @@ async def test_the_matrix(deployer: Deployer) -> None:
     assert denied.json()["permission"] == "manage"
     assert (await deployer.ok("GET", "/deployments", by=people["stranger"]))["items"] == []
     assert len((await deployer.ok("GET", "/deployments", by=people["admin"]))["items"]) == 1
+
+
+async def test_whoever_may_not_change_it_does_not_wait_for_its_lock(deployer: Deployer) -> None:
+    await deployer.deploy()
+    rob = await deployer.people.add("rob", groups=[("risk", "read")])
+    eve = await deployer.people.add("eve", groups=[("eves", "manage")])
+    async with deployer.core.sessions.begin() as session, asyncio.timeout(5):
+        await session.execute(select(Deployment.uid).where(Deployment.id == "churn").with_for_update())
+        for method, path, body in EDITS + OWNS:
+            assert (await deployer.call(method, path, body, by=rob)).status_code == 403
+            assert (await deployer.call(method, path, body, by=eve)).status_code == 404
 
 
 async def test_the_history_outlives_the_deployment_for_those_who_may_read_the_group(deployer: Deployer) -> None:

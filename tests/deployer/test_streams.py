@@ -7,8 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import pytest
+from sqlalchemy import func, update
 
+from services.deployer.deployments import watching as watching_module
 from services.deployer.replicas.streams import followed
+from shared.schema import Deployment
 from tests.deployer.conftest import Deployer, eventually
 
 EVENTS = {"Accept": "text/event-stream"}
@@ -94,6 +98,27 @@ async def test_a_list_is_watched_and_resumed(deployer: Deployer, server: httpx.A
         assert any(each["data"].get("description") == "news" for each in resumed.seen)
     odd = await server.get("/deployments", headers={**EVENTS, "Last-Event-ID": "yesterday"})
     assert odd.status_code == 422
+
+
+async def test_a_resumed_list_misses_nothing_however_much_has_changed(
+    deployer: Deployer, server: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching_module, "_BATCH", 2)
+    async with watching(server, "/deployments") as events:
+        await eventually(lambda: bool(events.seen))
+        last = events.seen[-1]["id"]
+    ids = {f"churn-{number}" for number in range(7)}
+    for each in sorted(ids):
+        await deployer.ok("POST", "/deployments", {"id": each, "model": "risk/churn/1"})
+    async with deployer.core.sessions.begin() as session:  # several in one place of the order
+        await session.execute(update(Deployment).values(status_at=func.now()))
+    async with watching(server, "/deployments", **{"Last-Event-ID": last}) as resumed:
+        await eventually(lambda: bool(resumed.seen[1:]))
+        # Whoever is cut off after the first event has not heard the others yet.
+        cut = resumed.seen[1]["id"]
+        await eventually(lambda: {each["data"].get("id") for each in resumed.seen[1:]} == ids)
+    async with watching(server, "/deployments", **{"Last-Event-ID": cut}) as again:
+        await eventually(lambda: {each["data"].get("id") for each in again.seen[1:]} == ids)
 
 
 async def test_a_log_is_shown_followed_and_downloaded(deployer: Deployer, server: httpx.AsyncClient) -> None:

@@ -1,7 +1,8 @@
 """The only writer of deployments and revisions. Each command is one accepted change, or none if nothing would change.
 
-In the request's transaction: lock the deployment, check what the client has seen, work out the new spec, admit it
-against the group's quota, write row, revision and event. Locks are taken in the order deployment, group.
+In the request's transaction: check the rights, lock the deployment, check what the client has seen, work out the new
+spec, admit it against the group's quota, write row, revision and event. Locks are taken in the order deployment, what
+its spec names (model versions, instance types), group.
 """
 
 from collections.abc import Awaitable, Callable
@@ -73,13 +74,14 @@ class Commands:
         """Make the deployment what `body` says, also if there is none yet."""
         if body.id not in (None, id):
             raise ValidationFailed.of("/id", f"is {id} and never changes")
-        row = await queries.deployment_to_change(self.session, id)
+        row = await queries.live(self.session, id)
         if row is None or not self.caller.may(Permission.READ, row.group_id):
             if body.group is None:
                 raise NotFound.named("deployment", id)
             if row is None and self.if_match is not None:
                 raise NotFound.named("deployment", id)
             return await self._create(body, wanted=body.versions, group=body.group, given=id, model=id)
+        row = await self._locked(id)
         if body.group not in (None, row.group_id):
             raise ValidationFailed.of("/group", f"is {row.group_id} and never changes")
 
@@ -232,14 +234,22 @@ class Commands:
         raise NameTaken(f"There is already a deployment {id_}; choose another id.", id=id_)
 
     async def _locked(self, id: str, *, own: bool = False) -> Deployment:  # noqa: A002
-        row = await queries.deployment_to_change(self.session, id)
+        """The lock comes after the rights (which hang on what never changes): whoever has none holds up nobody."""
+        seen = await queries.live(self.session, id)
+        if seen is None:
+            raise NotFound.named("deployment", id)
+        self._require(seen, own=own)
+        row = await queries.deployment_to_change(self.session, seen.uid)
         if row is None:
             raise NotFound.named("deployment", id)
-        mine = row.created_by == self.caller.user
-        permission = Permission.EDIT if mine or not own else Permission.MANAGE
-        self.caller.require(permission, row.group_id, kind="deployment", name=id)
         check_match(self.if_match, row.generation)
         return row
+
+    def _require(self, row: Deployment, *, own: bool) -> None:
+        """`own`: what only its maker and managers may do."""
+        mine = row.created_by == self.caller.user
+        permission = Permission.EDIT if mine or not own else Permission.MANAGE
+        self.caller.require(permission, row.group_id, kind="deployment", name=row.id)
 
     async def _locked_version(self, id: str, number: int) -> Deployment:  # noqa: A002
         row = await self._locked(id)
@@ -259,13 +269,12 @@ class Commands:
     async def _change(
         self, row: Deployment, draft: Draft, *, action: str, message: str, stopped: bool | None = None
     ) -> Accepted:
-        self.caller.require(Permission.EDIT, row.group_id, kind="deployment", name=row.id)
-        check_match(self.if_match, row.generation)
         before, was_stopped = _spec(row), row.stopped
         stopped = was_stopped if stopped is None else stopped
         spec = await draft(row, before, self._resolver(row.group_id))
         if spec == before and stopped == was_stopped:
             return Accepted(row=row)
+        self._require(row, own=not set(numbers_of(before)) <= set(numbers_of(spec)))  # to drop a version is to delete
         refusal = None
         starts = was_stopped and not stopped
         if starts or spec["versions"] != before["versions"]:

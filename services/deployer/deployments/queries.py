@@ -56,10 +56,15 @@ async def deployment_by_uid(session: AsyncSession, uid: UUID) -> Found | None:
     return Found(*found) if found else None
 
 
-async def deployment_to_change(session: AsyncSession, id: str) -> Deployment | None:  # noqa: A002
-    """A live deployment, locked until the transaction ends: of two changes at once, the second sees the first."""
-    statement = select(Deployment).where(Deployment.id == id, Deployment.deleted_at.is_(None)).with_for_update()
+async def live(session: AsyncSession, id: str) -> Deployment | None:  # noqa: A002
+    statement = select(Deployment).where(Deployment.id == id, Deployment.deleted_at.is_(None))
     return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def deployment_to_change(session: AsyncSession, uid: UUID) -> Deployment | None:
+    """One that lives on, locked until the transaction ends: of two changes at once, the second sees the first."""
+    statement = select(Deployment).where(Deployment.uid == uid, Deployment.deleted_at.is_(None)).with_for_update()
+    return (await session.execute(statement.execution_options(populate_existing=True))).scalar_one_or_none()
 
 
 async def with_history(session: AsyncSession, id: str) -> Deployment | None:  # noqa: A002
@@ -145,11 +150,19 @@ async def clock(session: AsyncSession) -> datetime:
     return (await session.execute(select(now))).scalar_one()
 
 
-async def changed_since(session: AsyncSession, *, where: Filter, since: datetime, limit: int) -> Sequence[Found]:
-    """What was changed, observed, routed or deleted since then."""
+async def changed_since(
+    session: AsyncSession, *, where: Filter, since: datetime, after: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[Found]:
+    """What was changed, observed, routed or deleted since then, by `status_at` and uid; of that what comes `after`.
+
+    A row that is observed meanwhile moves to a later place, so none is passed over.
+    """
     routed = select(Route.uid).where(Route.enforced_at >= since)
     changed = or_(Deployment.updated_at >= since, Deployment.status_at >= since, Deployment.uid.in_(routed))
-    statement = _FOUND.where(changed, *where.clauses()).order_by(Deployment.status_at).limit(limit)
+    place = tuple_(Deployment.status_at, Deployment.uid)
+    statement = _FOUND.where(changed, *where.clauses()).order_by(Deployment.status_at, Deployment.uid).limit(limit)
+    if after is not None:
+        statement = statement.where(place > tuple_(*after))
     return [Found(*found) for found in (await session.execute(statement)).all()]
 
 
@@ -197,7 +210,8 @@ class FoundModel:
 async def model_version(
     session: AsyncSession, group: str, model: str, *, number: int | None, alias: str | None
 ) -> FoundModel | None:
-    """One version: by its number, by an alias, or else the latest."""
+    """One version: by its number, by an alias, or else the latest. It is held until the transaction ends: the registry
+    locks what it is about to remove, so either it sees the deployment or we see no version."""
     statement = (
         select(
             ModelVersion.number,
@@ -216,16 +230,19 @@ async def model_version(
         statement = statement.join(ModelAlias, named).where(ModelAlias.alias == alias)
     elif number is not None:
         statement = statement.where(ModelVersion.number == number)
-    row = (await session.execute(statement)).one_or_none()
+    held = statement.with_for_update(read=True, key_share=True, of=ModelVersion)
+    row = (await session.execute(held)).one_or_none()
     return FoundModel(*row) if row else None
 
 
 async def instance_type(session: AsyncSession, group: str, *, id: str | None) -> InstanceType | None:  # noqa: A002
-    """One that the group may use: by its id, or else the smallest."""
+    """One that the group may use: by its id, or else the smallest. Held like a model version: the registry locks
+    what it is about to remove or to change."""
     open_to = or_(InstanceType.groups.is_(None), InstanceType.groups.contains([group]))
     statement = select(InstanceType).where(open_to)
     if id is not None:
         statement = statement.where(InstanceType.id == id)
     else:
         statement = statement.order_by(InstanceType.gpu, InstanceType.memory, InstanceType.cpu, InstanceType.id)
-    return (await session.execute(statement.limit(1))).scalar_one_or_none()
+    held = statement.limit(1).with_for_update(read=True, key_share=True)
+    return (await session.execute(held.execution_options(populate_existing=True))).scalar_one_or_none()

@@ -1,4 +1,6 @@
-"""Resolves what a request refers to (models, instance types, secrets) into exact versions of a spec. Only reads."""
+"""Resolves what a request refers to (models, instance types, secrets) into exact versions of a spec.
+
+It writes nothing, but holds what it has found until the transaction ends."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -6,7 +6,7 @@ missed. Hints say when to look; a look every few seconds finds what a lost hint 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -22,8 +22,9 @@ __all__ = ["parse_list_id", "watch_list", "watch_one"]
 
 _POLL = 5.0
 _OVERLAP = timedelta(seconds=30)
-"""A transaction that began earlier may commit later by as much; what comes twice has the same id."""
-_BATCH = 200
+"""A transaction that began earlier may commit later by as much."""
+_BATCH = 1000
+"""Rows that are read at a time."""
 
 
 def parse_list_id(last: str | None) -> datetime | None:
@@ -69,28 +70,38 @@ async def watch_list(
             since = last or await queries.clock(session)
         yield ServerEvent(id=since.isoformat(), event="ready", data="{}")
         # What was there before is not news, though the overlap finds it; a resumed client may hear it again.
-        async with core.reading() as session:
-            before = since - _OVERLAP
-            if last is None:
-                found = await queries.changed_since(session, where=where, since=before, limit=10_000)
-                states = {each.row.uid: state_id(*each) for each in found}
+        if last is None:
+            async for found in _changes(core, where=where, since=since - _OVERLAP):
+                states |= {each.row.uid: state_id(*each) for each in found}
         while True:
             changed.clear()
             async with core.reading() as session:
                 now = await queries.clock(session)
-                found = await queries.changed_since(session, where=where, since=since - _OVERLAP, limit=10_000)
-            for each in found:
-                state = state_id(*each)
-                if states.get(each.row.uid) != state:
-                    states[each.row.uid] = state
-                    yield _event(each, id_=now.isoformat(), public_url=public_url)
-            recent = {each.row.uid for each in found}
-            states = {uid: state for uid, state in states.items() if uid in recent}
-            since = now
+            recent: dict[UUID, str] = {}
+            async for found in _changes(core, where=where, since=since - _OVERLAP):
+                for each in found:
+                    uid, state = each.row.uid, state_id(*each)
+                    known, recent[uid] = recent.get(uid, states.get(uid)), state
+                    if known != state:
+                        # Not `now`: whoever comes back from here has not heard what is still to follow.
+                        yield _event(each, id_=since.isoformat(), public_url=public_url)
+            since, states = now, recent
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), _POLL)
     finally:
         end()
+
+
+async def _changes(core: Core, *, where: queries.Filter, since: datetime) -> AsyncGenerator[Sequence[queries.Found]]:
+    """All of them, in pieces; no connection is held while somebody reads them."""
+    after = None
+    while True:
+        async with core.reading() as session:
+            found = await queries.changed_since(session, where=where, since=since, after=after, limit=_BATCH)
+        yield found
+        if len(found) < _BATCH:
+            return
+        after = (found[-1].row.status_at, found[-1].row.uid)
 
 
 _WAKING = frozenset({"moorage.deployment.changed", "moorage.deployment.status", "moorage.route.enforced"})
