@@ -16,7 +16,12 @@ from shared.service import Core
 def create(settings: RegistrySettings | None = None) -> tuple[RegistrySettings, FastAPI]:
     settings = settings or RegistrySettings()
     core = Core(settings, service="registry")
-    store = BlobStore(settings.blob_folder, upload_limit=settings.upload_limit, unpacked_limit=settings.unpacked_limit)
+    store = BlobStore(
+        settings.blob_folder,
+        upload_limit=settings.upload_limit,
+        unpacked_limit=settings.unpacked_limit,
+        free_space_floor=settings.free_space_floor,
+    )
 
     @asynccontextmanager
     async def lifespan(core: Core) -> AsyncIterator[None]:

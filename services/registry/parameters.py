@@ -7,7 +7,7 @@ from fastapi import Depends, Path, Query
 
 from shared.errors import ValidationFailed
 from shared.http import PageQuery
-from shared.http.problems import MEDIA_TYPE, Problem
+from shared.http.problems import documented
 
 _LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 
@@ -42,8 +42,7 @@ _MEANINGS = {
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For a route's `responses`: errors beyond those that every route may answer."""
-    content: dict[str, Any] = {MEDIA_TYPE: {}}
-    return {status: {"model": Problem, "content": content, "description": _MEANINGS[status]} for status in statuses}
+    return {status: documented(_MEANINGS[status]) for status in statuses}
 
 
 def after(paging: PageQuery, *kinds: type) -> tuple[Any, ...] | None:

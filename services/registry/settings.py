@@ -15,6 +15,10 @@ class RegistrySettings(ServiceSettings):
     unpacked_limit: ByteSize = Field(
         default=ByteSize(64 << 30), description="most bytes that an archive may unpack to; replicas unpack no more"
     )
+    free_space_floor: ByteSize = Field(
+        default=ByteSize(1 << 30),
+        description="bytes that uploads leave free on the disk, which may be the database's too",
+    )
     file_folders: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description="folders that file:// artifacts may lie in, separated by colons; none by default"
     )

@@ -7,7 +7,9 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from sqlalchemy import update
 
 from shared.schema import Blob
@@ -69,6 +71,35 @@ async def test_a_full_disk_leaves_nothing(registry: Registry) -> None:
     assert (answer.status_code, code(answer)) == (503, "unavailable")
     assert registry.files() == []
     assert (await registry.upload(DATA)).status_code == 201
+
+
+async def test_uploads_leave_the_database_its_space(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unannounced() -> AsyncIterator[bytes]:
+        for _ in range(30):
+            yield b"x" * 100_000
+
+    modes: set[int] = set()
+
+    def usage(folder: Path) -> SimpleNamespace:
+        """A disk with 1.5 MB above the floor."""
+        modes.update(file.stat().st_mode & 0o777 for file in folder.iterdir())
+        stored = sum(file.stat().st_size for file in registry.files())
+        return SimpleNamespace(free=registry.settings.free_space_floor + 1_500_000 - stored)
+
+    monkeypatch.setattr("services.registry.artifacts.store.shutil.disk_usage", usage)
+    headers = {**registry.admin, "Content-Type": "application/octet-stream"}
+    for content in (b"x" * 1_500_001, unannounced()):
+        answer = await registry.http.post("/api/v1/artifacts", content=content, headers=headers)
+        assert (answer.status_code, code(answer)) == (503, "unavailable")
+        assert registry.files() == []
+    assert (await registry.upload(b"x" * 1_500_000)).status_code == 201
+    assert modes == {0o600}
+
+
+async def test_a_dry_run_of_an_upload_is_refused(registry: Registry) -> None:
+    answer = await registry.upload(DATA, params={"dry_run": "true"})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "query/dry_run")
+    assert registry.files() == []
 
 
 async def test_download_by_token_in_ranges(registry: Registry) -> None:

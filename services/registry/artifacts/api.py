@@ -42,6 +42,7 @@ async def upload_artifact(
     unit: CurrentUnit,
     digest: Annotated[str | None, Query(max_length=100, description="SHA-256 that the bytes must have")] = None,
     x_content_sha256: Annotated[str | None, Header(max_length=100, description="the same, as a header")] = None,
+    dry_run: Annotated[bool, Query(include_in_schema=False)] = False,
 ) -> ArtifactView:
     """Streamed: `curl --data-binary @model.tar.gz -H 'Content-Type: application/octet-stream' …`. For whoever may edit
     in some group. Kept once by content: the same bytes again give the same answer.
@@ -50,6 +51,10 @@ async def upload_artifact(
     links, devices, encrypted or doubled entries, more than 100,000 entries and bombs are refused (`bad_archive`).
     """
     _may_upload(caller)
+    if dry_run:
+        raise ValidationFailed.of(
+            "query/dry_run", "is not offered here: the bytes would have to be stored to be examined"
+        )
     announced = _announced(digest, x_content_sha256)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("", "application/json") or kind.startswith("multipart/"):

@@ -11,12 +11,14 @@ import asyncio
 import errno
 import fcntl
 import hashlib
+import io
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from uuid import uuid4
 
 from services.registry.artifacts import archives
@@ -41,10 +43,11 @@ class Stored:
 class BlobStore:
     """One folder. Many processes may use it at once."""
 
-    def __init__(self, folder: Path, *, upload_limit: int, unpacked_limit: int) -> None:
+    def __init__(self, folder: Path, *, upload_limit: int, unpacked_limit: int, free_space_floor: int) -> None:
         self._folder = folder
         self._incoming = folder / "incoming"
         self._upload_limit = upload_limit
+        self._floor = free_space_floor
         self._limits = archives.Limits(unpacked=unpacked_limit)
         # Examining is CPU work: at most two at once leave threads and cores for everybody else.
         self._examining = asyncio.Semaphore(2)
@@ -67,12 +70,13 @@ class BlobStore:
     ) -> Stored:
         """Take in an upload. Whatever goes wrong leaves nothing behind.
 
-        Raises TooLarge, DigestMismatch, BadArchive, ValidationFailed for no bytes, Unavailable for a full disk.
+        Raises TooLarge, DigestMismatch, BadArchive, ValidationFailed for no bytes, Unavailable for a disk that is full,
+        or would be down to the floor.
         """
         if announced_size is not None and announced_size > self._upload_limit:
             raise self._too_large()
         try:
-            incoming = await asyncio.to_thread(_Incoming, self._incoming)
+            incoming = await asyncio.to_thread(_Incoming, self._incoming, floor=self._floor, expected=announced_size)
             try:
                 await self._receive(chunks, incoming)
                 digest = f"sha256:{incoming.hash.hexdigest()}"
@@ -127,18 +131,22 @@ class BlobStore:
 class _Incoming:
     """One upload on its way: a locked file of a random name, and the hash of what was written. Blocking."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, floor: int, expected: int | None) -> None:
         self.hash = hashlib.sha256()
         self.size = 0
+        self._folder = folder
+        self._floor = floor
+        self._need(expected or 0)
         while True:
             self.path = folder / uuid4().hex
-            self._file: IO[bytes] = self.path.open("xb", buffering=0)
+            self._file = io.FileIO(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
             fcntl.flock(self._file, fcntl.LOCK_EX)
             if os.fstat(self._file.fileno()).st_nlink:
                 break
             self._file.close()  # a process that has just started took it for one left by the dead
 
     def write(self, data: bytes) -> None:
+        self._need(len(data))
         self.hash.update(data)
         self.size += len(data)
         view = memoryview(data)
@@ -160,6 +168,11 @@ class _Incoming:
         """Remove what was not kept."""
         self.path.unlink(missing_ok=True)
         self._file.close()
+
+    def _need(self, size: int) -> None:
+        """The disk may be the database's too, which does not outlive a full one. Raises OSError."""
+        if shutil.disk_usage(self._folder).free - size < self._floor:
+            raise OSError(errno.ENOSPC, f"less than {self._floor} bytes would be left free", str(self._folder))
 
 
 def _sync_folder(folder: Path) -> None:
