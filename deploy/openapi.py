@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from deploy.openapi_conventions import describe
 
 SERVICES = ("registry", "deployer", "gateway", "metrics")
 FILE = Path(__file__).parents[1] / "docs" / "openapi.json"
@@ -53,13 +53,15 @@ def merge(documents: Mapping[str, Json]) -> Json:
                 operations[name] = service
         for kind, entries in own.get("components", {}).items():
             components.setdefault(kind, {}).update(entries)
-    return {
+    merged = {
         "openapi": next(iter(documents.values()))["openapi"],
         "info": _INFO,
         "servers": [{"url": "/"}],
         "paths": dict(sorted(paths.items())),
         "components": {kind: dict(sorted(entries.items())) for kind, entries in sorted(components.items())},
     }
+    describe(merged)
+    return merged
 
 
 def _without_clashes(service: str, document: Json, components: Mapping[str, Json]) -> Json:
@@ -94,7 +96,8 @@ def own_document(service: str) -> Json:
     """What a service says of itself. Its application is made, and neither started nor connected to anything."""
     _, app = importlib.import_module(f"services.{service}.app").create()
     # Of the class: the gateway's application serves the merged document in the place of its own.
-    return FastAPI.openapi(app)
+    document: Json = type(app).openapi(app)
+    return document
 
 
 def document() -> Json:

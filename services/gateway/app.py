@@ -15,6 +15,7 @@ from services.gateway.identity.api import router as identity
 from services.gateway.identity.commands import EXPIRED
 from services.gateway.identity.keys import SigningKeys
 from services.gateway.identity.passwords import Passwords
+from services.gateway.identity.schemas import OAuthProblem
 from services.gateway.identity.throttle import Throttle
 from services.gateway.parts import Parts
 from services.gateway.reconciler import Reconciler
@@ -85,6 +86,7 @@ def build(settings: GatewaySettings) -> FastAPI:
         routers=[identity, users, clients, endpoint],
         lifespan=running,
         ready=not_ready,
+        kinds=[OAuthProblem],
     )
     app.include_router(reference)
     # FastAPI's own hook: what we serve as /openapi.json describes all services, as users meet them behind one port.

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends, Path, Query
 
 from shared.http import DnsLabel, PageQuery
-from shared.http.problems import MEDIA_TYPE, Problem
+from shared.http.problems import documented
 
 DeploymentId = Annotated[DnsLabel, Path(alias="id", description="of the deployment", examples=["churn"])]
 
@@ -28,8 +28,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 def problems(**descriptions: str) -> Responses:
     """Errors of a route beside those that every route may answer: `problems(_409="…")`."""
-    problem = {"model": Problem, "content": {MEDIA_TYPE: {}}}
-    return {int(status[1:]): {**problem, "description": text} for status, text in descriptions.items()}
+    return {int(status[1:]): documented(text) for status, text in descriptions.items()}
 
 
 MOVED_ON = "It has changed since the ETag given in If-Match"

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse
@@ -24,6 +25,19 @@ Exposition = Callable[[], Awaitable[str]]
 """More for `/metrics`, in Prometheus' text format, out of the database."""
 
 
+class _Application(FastAPI):
+    """Describes the problem documents that its routes refer to."""
+
+    def __init__(self, *, kinds: Sequence[type[problems.Problem]], **options: Any) -> None:
+        super().__init__(**options)
+        self._kinds = kinds
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document.setdefault("components", {}).setdefault("schemas", {}).update(problems.schemas(self._kinds))
+        return document
+
+
 def create_app(
     *,
     service: str,
@@ -33,16 +47,20 @@ def create_app(
     lifespan: Lifespan,
     ready: Ready,
     exposition: Exposition | None = None,
+    kinds: Sequence[type[problems.Problem]] = (),
 ) -> FastAPI:
-    """An application with our conventions. `core` is opened when it starts and closed when it stops."""
+    """An application with our conventions. `core` is opened when it starts and closed when it stops.
+
+    `kinds` are the problem documents of its own that its routes describe.
+    """
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
         async with core, lifespan(core):
             yield
 
-    error = {"model": problems.Problem, "content": {problems.MEDIA_TYPE: {}}}
-    app = FastAPI(
+    app = _Application(
+        kinds=(problems.Problem, *kinds),
         title=title,
         version="1",
         lifespan=running,
@@ -53,11 +71,11 @@ def create_app(
         # The operation ids are the names of the functions: generated clients get methods with good names.
         generate_unique_id_function=lambda route: route.name,
         responses={
-            401: {**error, "description": "The caller is not known"},
-            403: {**error, "description": "The caller may not do this"},
-            404: {**error, "description": "There is no such thing, or the caller may not see it"},
-            422: {**error, "description": "A field is wrong"},
-            503: {**error, "description": "A part that is needed is away"},
+            401: problems.documented("The caller is not known"),
+            403: problems.documented("The caller may not do this"),
+            404: problems.documented("There is no such thing, or the caller may not see it"),
+            422: problems.documented("A field is wrong"),
+            503: problems.documented("A part that is needed is away"),
         },
     )
     app.state.core = core

@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem documents. The only place that knows which error is which HTTP status."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -9,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
@@ -79,6 +81,21 @@ class Problem(BaseModel):
     code: str = Field(description="stable; one section each in docs/errors.md", examples=["not_found"])
     request_id: str | None = None
     errors: list[FieldError] | None = Field(default=None, description="which fields are wrong")
+
+
+def documented(description: str, kind: type[Problem] = Problem) -> dict[str, Any]:
+    """One of a route's `responses`. FastAPI would describe a `model` as application/json; `create_app` adds `kind`."""
+    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
+
+
+def schemas(kinds: Sequence[type[Problem]]) -> dict[str, Any]:
+    """What `documented` refers to, for the components of an OpenAPI document."""
+    _, definitions = models_json_schema(
+        [(kind, "serialization") for kind in kinds], ref_template="#/components/schemas/{model}"
+    )
+    found: dict[str, Any] = definitions["$defs"]
+    return found
 
 
 def problem(

@@ -89,6 +89,8 @@ async def test_versions_come_and_go_under_their_numbers(deployer: Deployer) -> N
     added = await deployer.call("POST", "/deployments/churn/versions", {"model": "risk/churn/2", "message": "two"})
     assert added.status_code == 201
     assert added.headers["location"].endswith("/deployments/churn/versions/2")
+    shown = await deployer.call("GET", "/deployments/churn/versions/2")
+    assert shown.headers["etag"] == added.headers["etag"]
     assert added.json()["traffic"]["weights"] == {"1": 100, "2": 0}
     replaced = await deployer.ok("PUT", "/deployments/churn/versions/2", {"model": "risk/churn@champion"})
     assert replaced["versions"][1]["model"] == "risk/churn@champion"

@@ -9,7 +9,6 @@ from typing import Any
 
 import asyncpg
 import schemathesis
-from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
@@ -134,7 +133,8 @@ async def test_the_openapi_document_is_kept(environment: dict[str, str], tmp_pat
     await deployer.deploy("churn", {})
     await engine.dispose()
     # The class's method: the application itself serves the merged document.
-    document = FastAPI.openapi(build(parsed(settings_of(environment, tmp_path))))
+    app = build(parsed(settings_of(environment, tmp_path)))
+    document = type(app).openapi(app)
     password = create_admin(settings_of(environment, tmp_path)).stdout.strip()
     async with gateway_process(environment, tmp_path) as gateway:
         tokens = await gateway.signed_in("admin", password)

@@ -252,6 +252,23 @@ async def test_failures_are_told_in_our_words_and_change_nothing(
     assert (facts["requested"], facts["limit"], facts["at"]) == (0.5, 4, "2026-01-01T00:00:00")
 
 
+async def test_every_error_is_described_as_a_problem_document(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    answers = [
+        answer["content"]
+        for item in document["paths"].values()
+        for operation in item.values()
+        for status, answer in operation["responses"].items()
+        if int(status) >= 400
+    ]
+    reference = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    assert answers
+    assert answers == [{"application/problem+json": reference}] * len(answers)
+    schemas = document["components"]["schemas"]
+    assert {"code", "detail", "request_id"} <= schemas["Problem"]["properties"].keys()
+    assert "FieldError" in schemas
+
+
 async def test_request_ids(client: httpx.AsyncClient, admin: asyncpg.Connection) -> None:
     answer = await client.post(f"{API}/things", json={"name": "x"}, headers={"X-Request-Id": "mine-1"})
     assert answer.headers["x-request-id"] == "mine-1"

@@ -13,7 +13,6 @@ from services.deployer.deployments.dependencies import (
     PublicUrl,
     Responses,
     answer,
-    error,
 )
 from services.deployer.deployments.schemas import (
     Action,
@@ -27,6 +26,7 @@ from services.deployer.deployments.views import document
 from services.deployer.deployments.watching import parse_list_id, watch_list, watch_one
 from shared.errors import NotFound
 from shared.http import CurrentCaller, CurrentUnit, DnsLabel, Page, Paging, Permission, TransactionRoute
+from shared.http.problems import documented
 from shared.http.streams import LastEventId, event_stream, wants_events
 
 router = APIRouter(
@@ -36,12 +36,12 @@ router = APIRouter(
 Phase = Literal["Deploying", "Deployed", "Failed", "Stopping", "Stopped"]
 Sort = Literal["id", "-id", "name", "-name", "updated_at", "-updated_at"]
 _QUOTA: Responses = {
-    403: error("Not permitted, or over the group's quota: `requested`, `used`, `limit` say by how much")
+    403: documented("Not permitted, or over the group's quota: `requested`, `used`, `limit` say by how much")
 }
 _EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 _CHANGES: Responses = {200: {"content": _EVENTS}}
-_PRECONDITION: Responses = {412: error("It has changed since the ETag given in If-Match")}
-_TAKEN: Responses = {409: error("The id is taken, a limit is reached, or the Idempotency-Key was used otherwise")}
+_PRECONDITION: Responses = {412: documented("It has changed since the ETag given in If-Match")}
+_TAKEN: Responses = {409: documented("The id is taken, a limit is reached, or the Idempotency-Key was used otherwise")}
 
 
 @router.post(

@@ -24,7 +24,6 @@ __all__ = [
     "PublicUrl",
     "Responses",
     "answer",
-    "error",
 ]
 
 DeploymentId = Annotated[DnsLabel, Path(alias="id", description="the deployment's id", examples=["churn"])]
@@ -34,10 +33,6 @@ Message = Annotated[str, Query(max_length=4000, pattern=r"^[^\x00]*$", descripti
 
 Responses = dict[int | str, dict[str, Any]]
 """What FastAPI's `responses` takes."""
-
-
-def error(description: str) -> dict[str, Any]:
-    return {"description": description, "content": {"application/problem+json": {}}}
 
 
 def answer(content: Any, *, status: int = 200, generation: int | None = None, location: str | None = None) -> Response:

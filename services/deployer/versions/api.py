@@ -13,7 +13,6 @@ from services.deployer.deployments.dependencies import (
     Message,
     Responses,
     answer,
-    error,
 )
 from services.deployer.deployments.domain import Spec, VersionSpec
 from services.deployer.deployments.schemas import DeploymentView, NewVersion, PatchVersion, VersionView
@@ -21,6 +20,8 @@ from services.deployer.deployments.views import version_view
 from services.deployer.versions.schemas import VersionList
 from shared.errors import NotFound
 from shared.http import CurrentCaller, CurrentUnit, Permission, TransactionRoute
+from shared.http.problems import documented
+from shared.schema import Deployment
 
 router = APIRouter(
     route_class=TransactionRoute, tags=["versions"], generate_unique_id_function=lambda route: route.name
@@ -28,22 +29,25 @@ router = APIRouter(
 
 Number = Annotated[int, Path(ge=1, le=1_000_000, description="the version's number")]
 _REFUSALS: Responses = {
-    403: error("Not permitted, or over the group's quota: `requested`, `used`, `limit` say by how much"),
-    409: error("There are as many live versions as there may be"),
-    412: error("The deployment has changed since the ETag given in If-Match"),
+    403: documented("Not permitted, or over the group's quota: `requested`, `used`, `limit` say by how much"),
+    409: documented("There are as many live versions as there may be"),
+    412: documented("The deployment has changed since the ETag given in If-Match"),
 }
 
 
 @router.get("/deployments/{id}/versions", response_model=VersionList, summary="List the live versions")
 async def list_versions(deployment: DeploymentId, caller: CurrentCaller, unit: CurrentUnit) -> Response:
-    return answer({"items": [version_view(version) for version in await _read(deployment, caller, unit)], "next": None})
+    row = await _read(deployment, caller, unit)
+    return answer({"items": [version_view(version) for version in _versions(row)], "next": None})
 
 
 @router.get("/deployments/{id}/versions/{number}", response_model=VersionView, summary="One live version")
 async def get_version(deployment: DeploymentId, number: Number, caller: CurrentCaller, unit: CurrentUnit) -> Response:
-    for version in await _read(deployment, caller, unit):
+    """Its ETag is the deployment's, which is what changes with it."""
+    row = await _read(deployment, caller, unit)
+    for version in _versions(row):
         if version["number"] == number:
-            return answer(version_view(version))
+            return answer(version_view(version), generation=row.generation)
     raise NotFound.named("version", f"{deployment}/versions/{number}")
 
 
@@ -102,9 +106,13 @@ async def delete_version(
     return await answering.document(await commands.delete_version(deployment, number, message=message))
 
 
-async def _read(deployment: str, caller: CurrentCaller, unit: CurrentUnit) -> Sequence[VersionSpec]:
+async def _read(deployment: str, caller: CurrentCaller, unit: CurrentUnit) -> Deployment:
     found = await queries.deployment(unit.session, deployment)
     if found is None:
         raise NotFound.named("deployment", deployment)
     caller.require(Permission.READ, found.row.group_id, kind="deployment", name=deployment)
-    return cast(Spec, found.row.spec)["versions"]
+    return found.row
+
+
+def _versions(row: Deployment) -> Sequence[VersionSpec]:
+    return cast(Spec, row.spec)["versions"]

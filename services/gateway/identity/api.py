@@ -12,14 +12,13 @@ from services.gateway.identity.domain import LONGEST_PASSWORD
 from services.gateway.identity.schemas import KeySet, OAuthProblem, TokenAnswer
 from services.gateway.parts import CurrentParts, Parts, address_of
 from shared.http import CurrentUnit, TransactionRoute, Unit
-from shared.http.problems import MEDIA_TYPE
+from shared.http.problems import documented
 from shared.telemetry import get_logger
 
 log = get_logger(__name__)
 
 router = APIRouter(route_class=TransactionRoute, tags=["sign-in"])
 
-_OAUTH_PROBLEM = {"model": OAuthProblem, "content": {MEDIA_TYPE: {}}}
 _OFFERED = ("password", "refresh_token")
 
 
@@ -27,8 +26,8 @@ _OFFERED = ("password", "refresh_token")
     "/auth/token",
     summary="Sign in, or renew a sign-in",
     responses={
-        400: {**_OAUTH_PROBLEM, "description": "The grant is not good; `error` says why in OAuth's words"},
-        429: {**_OAUTH_PROBLEM, "description": "Too many failed sign-ins from this address: see Retry-After"},
+        400: documented("The grant is not good; `error` says why in OAuth's words", OAuthProblem),
+        429: documented("Too many failed sign-ins from this address: see Retry-After", OAuthProblem),
     },
 )
 async def create_token(

@@ -17,7 +17,9 @@ class TokenAnswer(BaseModel):
 class OAuthProblem(Problem):
     """A problem document that an OAuth client understands too (RFC 6749, 5.2)."""
 
-    error: str = Field(examples=["invalid_grant"])
+    error: str | None = Field(
+        default=None, description="missing where the body could not be read as a form", examples=["invalid_grant"]
+    )
     error_description: str | None = None
 
 
