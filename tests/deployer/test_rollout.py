@@ -85,7 +85,8 @@ async def test_with_the_gateway_dead_nothing_routed_is_ended_and_nothing_is_call
     old = set(deployer.platform.started)
     deployer.gateway.alive = False
     await deployer.ok("PATCH", "/deployments/churn/versions/1", {"env": {"A": "1"}})
-    await deployer.until(lambda d: d["status"]["observed_generation"] == 2 and d["status"]["versions"][0]["ready"] == 2)
+    await deployer.until(lambda d: d["status"]["observed_generation"] == 2 and d["status"]["versions"][0]["ready"] == 1)
+    assert len(deployer.platform.live()) == 3, "what was reserved: two and the surge"
     document = await deployer.ok("GET", "/deployments/churn")
     assert document["status"]["phase"] == "Deploying"
     routes = next(each for each in document["status"]["conditions"] if each["type"] == "RoutesEnforced")

@@ -55,9 +55,25 @@ def test_a_broken_template_takes_nothing_down() -> None:
     assert decide(2, replicas, "a b") == Plan()
 
 
-def test_a_third_template_replaces_the_broken_one_at_once() -> None:
+def test_a_third_template_replaces_the_broken_one_once_that_has_ended() -> None:
     replicas = [some("a", OLD), some("b", OLD), some("c", "broken", Phase.FAILED)]
-    assert decide(2, replicas, "a b") == Plan(start=1, end=("c",))
+    assert decide(2, replicas, "a b") == Plan(end=("c",))
+    ending = replace(replicas[2], phase=Phase.DRAINING, ending=True)
+    assert decide(2, [*replicas[:2], ending], "a b") == Plan()
+    assert decide(2, [*replicas[:2], replace(ending, phase=Phase.ENDED)], "a b") == Plan(start=1)
+
+
+def test_a_draining_replica_counts_until_it_has_ended() -> None:
+    replicas = [some("a"), some("b", OLD), some("c", OLD, Phase.DRAINING, proven=True)]
+    assert decide(2, replicas, "a b c") == Plan()
+    assert decide(2, [*replicas[:2], replace(replicas[2], phase=Phase.ENDED)], "a b") == Plan(start=1)
+
+
+def test_a_single_replica_is_replaced_without_a_gap() -> None:
+    old, new = some("a", OLD), some("b")
+    assert decide(1, [old], "a") == Plan(start=1)
+    assert decide(1, [old, new], "a") == Plan()
+    assert decide(1, [old, new], "a b") == Plan(drain=("a",))
 
 
 def test_an_old_one_that_is_unready_goes_first() -> None:
@@ -112,9 +128,8 @@ def test_no_plan_takes_service_away(wanted: int, replicas: list[Candidate], data
     assert len(left) >= min(wanted, len(serving))
     assert not keep & set(steps.end)
     assert not set(steps.drain) & set(steps.end)
-    going = {r.id for r in replicas if r.phase in (Phase.DRAINING, Phase.ENDED)} | {*steps.drain, *steps.end}
-    staying = {r.id for r in replicas} - going
-    assert steps.start == 0 or len(staying) + steps.start <= wanted + surge(wanted)
+    alive = sum(r.phase is not Phase.ENDED for r in replicas)
+    assert steps.start == 0 or alive + steps.start <= wanted + surge(wanted)
 
 
 class Rollouts(RuleBasedStateMachine):
@@ -150,13 +165,15 @@ class Rollouts(RuleBasedStateMachine):
         before = self.serving()
         for replica_id in steps.end:
             assert replica_id not in self.routed
-            del self.world[replica_id]
+            assert not self.world[replica_id].ending
+            self.put(replica_id, phase=Phase.DRAINING, ending=True)
         for replica_id in steps.drain:
             self.put(replica_id, phase=Phase.DRAINING, draining_since=self.clock)
         for _ in range(steps.start):
             self.count += 1
             name = f"r{self.count}"
             self.world[name] = Candidate(name, self.template, Phase.STARTING, proven=False, started_at=self.clock)
+        assert not steps.start or len(self.world) <= self.wanted + surge(self.wanted)
         assert len(self.serving()) >= min(self.wanted, len(before))
         if self.template in self.broken:  # a good old one goes only when too many are there
             proven = [r for r in self.world.values() if r.proven and r.phase is not Phase.DRAINING]
@@ -165,6 +182,10 @@ class Rollouts(RuleBasedStateMachine):
     @rule()
     def route(self) -> None:
         self.routed = {r.id for r in self.world.values() if r.phase is Phase.READY}
+
+    @rule()
+    def some_have_ended(self) -> None:
+        self.world = {name: r for name, r in self.world.items() if not r.ending}
 
     @rule()
     def some_become_ready(self) -> None:
@@ -197,6 +218,7 @@ class Rollouts(RuleBasedStateMachine):
             self.change(broken=False)
         for _ in range(40):
             self.apply()
+            self.some_have_ended()
             self.some_become_ready()
             self.route()
         assert len(self.world) == self.wanted

@@ -91,9 +91,9 @@ class LocalPlatform:
 
     async def apply(self, workload: Workload) -> None:
         """See `Platform.apply`. There is no await in here, so that two of them cannot mix."""
-        there = [r for r in self._of(workload.uid, workload.version) if not r.record.ending]
+        there = self._of(workload.uid, workload.version)
         for replica in there:
-            if replica.record.template_digest == workload.template.digest:
+            if not replica.record.ending and replica.record.template_digest == workload.template.digest:
                 replica.provide(workload)
         steps = plan(
             wanted=workload.replicas,

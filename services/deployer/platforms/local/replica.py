@@ -74,6 +74,7 @@ class LocalReplica:
             proven=record.proven,
             started_at=record.created_at,
             draining_since=record.draining_since,
+            ending=record.ending,
         )
 
     @property

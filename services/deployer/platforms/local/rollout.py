@@ -9,7 +9,8 @@ another. A replica is *in service* when it is Ready and routed. The rules, in th
 - Of the other stale ones, as many stay as fresh ones in service are missing, the best of them. So a fresh template
   that is broken takes down nothing, however long it is tried.
 - Fresh ones above what is wanted go, the worst first.
-- Fresh ones are started up to what is wanted, within the surge.
+- Fresh ones are started up to what is wanted, within the surge. Whatever has not ended counts: admission has reserved
+  no more than that. So a start may have to wait for an end.
 """
 
 from collections.abc import Collection, Sequence
@@ -28,6 +29,8 @@ class Candidate:
     proven: bool
     started_at: float
     draining_since: float | None = None
+    ending: bool = False
+    """It was told to end and has not ended yet."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,15 @@ def plan(
     surplus_fresh = fresh[: max(0, len(fresh) - wanted)]
     leaving = unproven + surplus_stale + surplus_fresh
 
-    staying = len(live) - len(leaving)
+    alive = sum(r.phase is not Phase.ENDED for r in replicas)
     missing = wanted - (len(fresh) - len(surplus_fresh))
-    room = wanted + surge(wanted) - staying
+    room = wanted + surge(wanted) - alive
 
     def gone(replica: Candidate) -> bool:
         since = replica.draining_since
         return replica.id not in keep and (since is None or now - since >= settle)
 
-    drained = [r for r in replicas if r.phase is Phase.DRAINING and gone(r)]
+    drained = [r for r in replicas if r.phase is Phase.DRAINING and not r.ending and gone(r)]
     useless = [r for r in leaving if not r.proven and r.id not in keep]
     return Plan(
         start=max(0, min(missing, room)),
