@@ -1,6 +1,7 @@
 """What every service holds while it runs: database, hints, bus, relay, keys. And how its process is run."""
 
 import asyncio
+import ctypes
 import os
 import socket
 import sys
@@ -27,6 +28,8 @@ from shared.telemetry import configure_logging, get_logger
 from shared.tokens import Verifier
 
 log = get_logger(__name__)
+
+_PR_SET_DUMPABLE = 4
 
 
 class Core:
@@ -125,8 +128,16 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _conceal() -> None:
+    """Keep environment and memory, where the keys are, from other processes of the same user: replicas of the local
+    platform are some. What is started from here is not concealed: an exec undoes it. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def run(service: str, create: Callable[[], tuple[ServiceSettings, FastAPI]]) -> None:
     """Run a service's process until SIGTERM or SIGINT; a wrong setting ends it with a clear message."""
+    _conceal()
     try:
         settings, app = create()
     except ValidationError as error:
