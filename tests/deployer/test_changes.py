@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Select, select, text, update
 
 from shared.schema import InstanceType, Model, ModelAlias, ModelVersion
-from tests.deployer.conftest import Deployer, eventually
+from tests.deployer.conftest import DEPLOYMENTS, Deployer, eventually
 
 
 async def test_of_two_editors_the_second_is_told(deployer: Deployer) -> None:
@@ -23,6 +23,16 @@ async def test_of_two_editors_the_second_is_told(deployer: Deployer) -> None:
     winner = next(answer for answer in answers if answer.status_code == 200)
     assert winner.headers["etag"] == '"2"'
     assert len((await deployer.ok("GET", "/deployments/churn/revisions"))["items"]) == 2
+
+
+async def test_only_what_heeds_if_match_says_so(deployer: Deployer) -> None:
+    paths = (await deployer.client.get("/openapi.json")).json()["paths"]
+
+    def takes_it(path: str, method: str) -> bool:
+        return "If-Match" in {each.get("name") for each in paths[path][method].get("parameters", ())}
+
+    assert not takes_it(DEPLOYMENTS, "post")
+    assert all(takes_it(f"{DEPLOYMENTS}/{{id}}", method) for method in ("put", "patch", "delete"))
 
 
 async def test_the_same_key_makes_one_deployment(deployer: Deployer) -> None:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from services.deployer.deployments import queries
 from services.deployer.deployments.dependencies import (
     Answering,
+    CreatingCommands,
     CurrentCommands,
     DeploymentId,
     Message,
@@ -51,7 +52,7 @@ _TAKEN: Responses = {409: documented("The id is taken, a limit is reached, or th
     responses=_QUOTA | _TAKEN,
     summary="Create a deployment",
 )
-async def create_deployment(body: PostDeployment, commands: CurrentCommands, answering: Answering) -> Response:
+async def create_deployment(body: PostDeployment, commands: CreatingCommands, answering: Answering) -> Response:
     """With only `model`, publishes that version: the id comes from the model's name, on the smallest instance type that
     the group may use, one replica, private."""
     accepted = await commands.create(body)

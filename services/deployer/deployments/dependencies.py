@@ -1,6 +1,6 @@
 """What the routes about deployments are given: the commands of this request, and how an answer is made of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import orjson
@@ -17,6 +17,7 @@ from shared.service import Core
 
 __all__ = [
     "Answering",
+    "CreatingCommands",
     "CurrentCommands",
     "DeploymentId",
     "DryRun",
@@ -52,21 +53,24 @@ async def _public_url(request: Request) -> str:
     return _settings(request).public_url.rstrip("/")
 
 
-async def _commands(
-    request: Request, unit: CurrentUnit, caller: CurrentCaller, if_match: IfMatch = None, dry_run: DryRun = False
-) -> Commands:
+async def _creating(request: Request, unit: CurrentUnit, caller: CurrentCaller, dry_run: DryRun = False) -> Commands:
+    """Without If-Match: what is yet to be made nobody has seen."""
     core: Core = request.app.state.core
     return Commands(
         session=unit.session,
         caller=caller,
         vault=EnvVault(core.vault),
         versions_limit=_settings(request).versions_limit,
-        if_match=if_match,
         dry_run=dry_run,
     )
 
 
+async def _commands(commands: Annotated[Commands, Depends(_creating)], if_match: IfMatch = None) -> Commands:
+    return replace(commands, if_match=if_match)
+
+
 PublicUrl = Annotated[str, Depends(_public_url)]
+CreatingCommands = Annotated[Commands, Depends(_creating)]
 CurrentCommands = Annotated[Commands, Depends(_commands)]
 
 
