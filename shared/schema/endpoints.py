@@ -26,7 +26,6 @@ class EndpointClient(Base):
     created_by: Mapped[str] = mapped_column(String(63))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None]
-    last_used_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(default=1)
 
 

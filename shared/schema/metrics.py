@@ -6,7 +6,19 @@ key either: a deployment's row is kept for good, and checking it would lock that
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Index, Integer, SmallInteger, String, Table, Uuid
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    SmallInteger,
+    String,
+    Table,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -25,6 +37,7 @@ request_samples = Table(
     CheckConstraint("count > 0", name="count_positive"),
     Index("ix_request_samples_uid", "uid", "resolution", "at"),
     Index("ix_request_samples_at", "resolution", "at"),
+    Index("ix_request_samples_client", "uid", "client", "at", postgresql_where=text("client <> ''")),
     comment="requests of a deployment in the `resolution` seconds from `at`; version 0, client '': none",
 )
 

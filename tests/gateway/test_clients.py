@@ -8,9 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
-from shared.schema import EndpointClient
+from shared.schema import EndpointClient, request_samples
 from tests.gateway.envoy.harness import Envoy, Stub, basic, call, until
 from tests.gateway.world import Gateway
 
@@ -75,6 +75,30 @@ async def test_two_at_once_lose_none(gateway: Gateway, envoy: Envoy) -> None:
         answers = await asyncio.gather(*same)
         assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
         assert {answer.json().get("code") for answer in answers} == {None, "name_taken"}
+
+
+async def test_last_used_is_the_newest_sample_of_its_own(gateway: Gateway) -> None:
+    ana = await gateway.people.add("ana", groups=[("risk", "edit")])
+    uid = await gateway.deployer.deploy("churn", {})
+    for name in ("batch", "web", "idle"):
+        await gateway.http.post(CLIENTS, params={"wait": "none"}, json={"name": name}, headers=ana)
+    now = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+    samples = [
+        ("batch", now, 5),
+        ("batch", now + timedelta(minutes=1), 5),
+        ("web", now, 60),
+        ("", now + timedelta(minutes=9), 5),  # refused, or public
+        ("idle", now - timedelta(hours=1), 3600),  # of another one, of the same name
+        ("idle", datetime.fromtimestamp(0, UTC), 0),  # in all
+    ]
+    async with gateway.deployer.sessions.begin() as session:
+        for client, at, resolution in samples:
+            values = {"uid": uid, "at": at, "count": 1, "version": 1, "resolution": resolution, "code": 200}
+            await session.execute(insert(request_samples).values(client=client, **values))
+    items = (await gateway.http.get(CLIENTS, headers=ana)).json()["items"]
+    used = {item["name"]: item["last_used_at"] and datetime.fromisoformat(item["last_used_at"]) for item in items}
+    assert used == {"batch": now + timedelta(minutes=1), "web": now, "idle": None}
+    assert (await gateway.http.get(f"{CLIENTS}/web", headers=ana)).json() == items[2]
 
 
 async def test_public_and_private_again_revives_nobody(gateway: Gateway, envoy: Envoy) -> None:

@@ -55,7 +55,8 @@ async def list_clients(
     rows = await queries.page_of_clients(unit.session, owner, after=name_after(paging), limit=paging.limit + 1)
     items, cursor = paging.page(rows, key=lambda row: (row.name,))
     total = await queries.count_clients(unit.session, owner) if paging.count else None
-    return Page(items=[ClientView(**_fields(row)) for row in items], next=cursor, total=total)
+    used = await queries.last_uses(unit.session, owner, [row.name for row in items])
+    return Page(items=[ClientView(**_fields(row, used.get(row.name))) for row in items], next=cursor, total=total)
 
 
 @router.get("/{client}", summary="One client")
@@ -65,7 +66,8 @@ async def get_client(
     owner = await queries.owner_of(unit.session, deployment, caller, Permission.READ)
     row = await queries.client_of(unit.session, owner, client)
     response.headers["ETag"] = etag(row.version)
-    return ClientView(**_fields(row))
+    used = await queries.last_uses(unit.session, owner, [client])
+    return ClientView(**_fields(row, used.get(client)))
 
 
 @router.post(
@@ -95,7 +97,7 @@ async def create_client(
     )
     response.headers["ETag"] = etag(row.version)
     response.headers["Location"] = f"/api/v1/deployments/{owner.id}/clients/{row.name}"
-    view = NewClientView(**_fields(row), token=None if dry_run else token, enforced=None)
+    view = NewClientView(**_fields(row, None), token=None if dry_run else token, enforced=None)
     return _once_enforced(view, unit, parts, owner.id, waiting)
 
 
@@ -123,7 +125,8 @@ async def rotate_client(
     token, sha1 = new_token(client)
     await commands.rotate_client(unit.session, owner, row, sha1=sha1, expires_at=expires_at)
     response.headers["ETag"] = etag(row.version)
-    view = NewClientView(**_fields(row), token=None if dry_run else token, enforced=None)
+    used = await queries.last_uses(unit.session, owner, [client])
+    view = NewClientView(**_fields(row, used.get(client)), token=None if dry_run else token, enforced=None)
     return _once_enforced(view, unit, parts, owner.id, waiting)
 
 
@@ -161,5 +164,11 @@ def _once_enforced(view: View, unit: Unit, parts: Parts, deployment: str, waitin
     return view
 
 
-def _fields(row: EndpointClient) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in ClientView.model_fields}
+def _fields(row: EndpointClient, last_used_at: datetime | None) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "expires_at": row.expires_at,
+        "last_used_at": last_used_at,
+        "created_at": row.created_at,
+        "created_by": row.created_by,
+    }

@@ -40,7 +40,6 @@ async def rotate_client(
 ) -> None:
     row.sha1 = sha1
     row.expires_at = expires_at
-    row.last_used_at = None
     row.version += 1
     await session.flush()
     await _changed(session, owner, row.name)

@@ -26,7 +26,9 @@ ExpiresAt = Annotated[
 class ClientView(BaseModel):
     name: str = Field(examples=["churn-batch"])
     expires_at: Timestamp | None
-    last_used_at: Timestamp | None = Field(description="null: not known yet")
+    last_used_at: Timestamp | None = Field(
+        description="as exact as the metrics, which follow within seconds; null: not since it was made"
+    )
     created_at: Timestamp
     created_by: str = Field(examples=["ana"])
 
