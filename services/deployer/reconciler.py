@@ -2,7 +2,8 @@
 
 Idempotent, and safe to be cut off anywhere: what was done on the platform is seen again by the next run. A replica is
 sent requests only once it is Ready (`routable`), and the platform may end one only when Envoy has acknowledged that it
-is not sent any (`keep`); so with the gateway dead nothing that may be routed is ended.
+is not sent any (`keep`). A fresh one counts once Envoy has acknowledged it (`serving`); a rollout takes nothing away
+before. So with the gateway dead nothing that may be routed is ended, and a rollout waits.
 
 Left out: what a status says (`status`), how rows are read and written (`records`), how often and by whom a key is
 worked on (shared.reconcile).
@@ -17,7 +18,7 @@ from uuid import UUID
 from services.deployer.deployments.domain import Spec, numbers_of
 from services.deployer.deployments.secrets import EnvVault
 from services.deployer.platforms import Phase, Platform, PlatformError, Replica, Workload
-from services.deployer.records import Loaded, Records, kept
+from services.deployer.records import Loaded, Records
 from services.deployer.status import Before, Routed, Status, World, assess, unavailable
 from services.deployer.steps import Known, Step, steps
 from services.deployer.workloads import workloads
@@ -85,6 +86,7 @@ class Reconciler:
             spec=spec,
             stopped=row.stopped,
             keep=loaded.keep,
+            serving=loaded.serving,
             vault=self._vault,
         )
         before = Before(
@@ -120,12 +122,9 @@ class Reconciler:
             before,
             now=now,
         )
-        since = await self._records.record(
+        await self._records.record(
             loaded, fence, observed=observed, routable=routable, status=status, steps=_steps(loaded, observed, status)
         )
-        keep = kept(routable, since, acknowledged=loaded.acknowledged)
-        if keep != loaded.keep & since.keys():
-            raise Retry(after=0)  # the platform may go on with what is in service now
         if status.deadline is not None:
             raise Retry(after=max(0.0, (status.deadline - now).total_seconds()))
 

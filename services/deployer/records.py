@@ -22,7 +22,7 @@ from shared.events.deployer import DEPLOYMENT_STATUS, REPLICAS_CHANGED
 from shared.reconcile import Fence
 from shared.schema import Deployment, DeploymentStep, Replica, Route
 
-__all__ = ["Loaded", "Records", "kept"]
+__all__ = ["Loaded", "Records"]
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,12 @@ class Loaded:
     @property
     def keep(self) -> frozenset[str]:
         """The replicas that Envoy may still send requests to."""
-        since = {replica.id: replica.endpoints_generation for replica in self.replicas.values()}
-        return kept(self.routable, since, acknowledged=self.acknowledged)
+        return self.routable | {r.id for r in self.replicas.values() if r.endpoints_generation > self.acknowledged}
 
-
-def kept(routable: Collection[str], since: Mapping[str, int], *, acknowledged: int) -> frozenset[str]:
-    """Those that are routable, and those whose removal (in generation `since`) Envoy has not acknowledged."""
-    return frozenset(name for name, generation in since.items() if name in routable or generation > acknowledged)
+    @property
+    def serving(self) -> frozenset[str]:
+        """The replicas that Envoy has acknowledged to send requests to."""
+        return self.routable - {r.id for r in self.replicas.values() if r.endpoints_generation > self.acknowledged}
 
 
 class Records:
@@ -84,8 +83,8 @@ class Records:
         routable: frozenset[str],
         status: Status,
         steps: Sequence[Step],
-    ) -> dict[str, int]:
-        """Write what differs from what was loaded. Returns the endpoints generation of each replica, as it is now."""
+    ) -> None:
+        """Write what differs from what was loaded."""
         row = loaded.row
         moved = loaded.moved(observed, routable)
         generation = row.endpoints_generation + 1 if moved else row.endpoints_generation
@@ -115,7 +114,6 @@ class Records:
                 await self._note(session, row.uid, steps)
                 if moved:
                     await outbox.append(session, REPLICAS_CHANGED, str(row.uid), **_about(row))
-        return {each["id"]: each["endpoints_generation"] for each in values}
 
     async def record_outage(self, loaded: Loaded, fence: Fence, *, status: Status) -> None:
         """The platform cannot be reached: what is known of its replicas stands."""

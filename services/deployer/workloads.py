@@ -1,6 +1,5 @@
 """From a version's spec to what the platform is told: a `Template` and a `Workload`. Pure."""
 
-from collections.abc import Collection
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
@@ -13,7 +12,15 @@ __all__ = ["workloads"]
 
 
 def workloads(
-    *, uid: UUID, deployment: str, group: str, spec: Spec, stopped: bool, keep: Collection[str], vault: EnvVault
+    *,
+    uid: UUID,
+    deployment: str,
+    group: str,
+    spec: Spec,
+    stopped: bool,
+    keep: frozenset[str],
+    serving: frozenset[str],
+    vault: EnvVault,
 ) -> list[Workload]:
     """What each live version should look like. Only what a replica is made of enters its template."""
     return [
@@ -24,7 +31,8 @@ def workloads(
             version=version["number"],
             template=_template(uid, version, stage=spec["stage"], vault=vault),
             replicas=0 if stopped else version["replicas"]["min"],
-            keep=frozenset(keep),
+            keep=keep,
+            serving=serving,
         )
         for version in spec["versions"]
     ]

@@ -50,6 +50,7 @@ class FakePlatform:
         self.replicas: dict[UUID, dict[str, FakeReplica]] = {}
         self.started: list[str] = []
         self.ended: list[str] = []
+        self.observed = 0
         self.fail_at: dict[str, BaseException] = {}
         self.forbidden: Callable[[str], bool] = lambda _: False
         self.lines: dict[str, list[str]] = {}
@@ -73,6 +74,7 @@ class FakePlatform:
             digest=workload.template.digest,
             replicas=[self._candidate(replica) for replica in mine],
             keep=workload.keep,
+            serving=workload.serving,
             now=0.0,
         )
         for name in steps.drain:
@@ -93,6 +95,7 @@ class FakePlatform:
 
     async def observe(self, uid: UUID) -> list[Replica]:
         self._stage("observe")
+        self.observed += 1
         return [
             Replica(
                 id=replica.id,

@@ -179,7 +179,14 @@ def test_a_template_is_made_of_what_a_replica_is_made_of() -> None:
 
     def digest(state: Spec, uid: str = "0" * 32) -> str:
         made = workloads(
-            uid=UUID(uid), deployment="churn", group="risk", spec=state, stopped=False, keep=(), vault=vault
+            uid=UUID(uid),
+            deployment="churn",
+            group="risk",
+            spec=state,
+            stopped=False,
+            keep=frozenset(),
+            serving=frozenset(),
+            vault=vault,
         )
         return made[0].template.digest
 

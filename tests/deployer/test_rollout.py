@@ -101,6 +101,31 @@ async def test_with_the_gateway_dead_nothing_routed_is_ended_and_nothing_is_call
     assert old <= set(deployer.platform.ended)
 
 
+async def test_with_the_gateway_dead_rollouts_start_within_the_surge_and_drain_nothing_that_serves(
+    deployer: Deployer,
+) -> None:
+    document = await deployer.deploy(replicas=4)
+    old = {replica.id for replica in deployer.platform.live()}
+    deployer.gateway.alive = False
+    for generation in (2, 3):
+        await deployer.ok("PATCH", "/deployments/churn/versions/1", {"env": {"A": str(generation)}})
+        await deployer.until(lambda d, wanted=generation: d["status"]["observed_generation"] == wanted)
+        await eventually(lambda: len(deployer.platform.live()) == 5)
+        for _ in range(3):  # it may look as often as it likes
+            seen = deployer.platform.observed
+            deployer.platform.touch(deployer.platform.all()[0])
+            await eventually(lambda seen=seen: deployer.platform.observed > seen)
+        assert old <= {replica.id for replica in deployer.platform.all(phase=Phase.READY)}
+        assert len(deployer.platform.live()) == 5
+    assert not deployer.platform.ended
+    deployer.gateway.alive = True
+    deployer.gateway.wake()
+    await deployer.until_phase("Deployed")
+    await eventually(lambda: len(deployer.platform.live()) == 4)
+    assert old <= set(deployer.platform.ended)
+    assert deployer.gateway.routed[UUID(document["uid"])] == {replica.id for replica in deployer.platform.live()}
+
+
 async def test_a_deleted_version_ends_once_no_request_reaches_it(deployer: Deployer) -> None:
     await deployer.deploy()
     await deployer.ok("POST", "/deployments/churn/versions?wait=settled&timeout=10", {"model": "risk/churn/2"})

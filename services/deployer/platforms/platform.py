@@ -6,13 +6,14 @@ A platform is told what one version of a deployment should look like (`Workload`
 How the two sides work together, on this machine and on Kubernetes alike:
 
 - `apply` is level-triggered. It does at once what can be done now and returns; the caller applies again when
-  `watch` names the deployment, when `Workload.keep` changes, and on its own resync. Nothing waits inside.
+  `watch` names the deployment, when the data plane has acknowledged something, and on its own resync. Nothing waits
+  inside.
 - A replica's way out has two steps. The platform shows it as Draining; the caller tells the data plane; once the
   data plane has let go, the replica is missing from `keep` and the next `apply` ends it. Where a platform ends
   replicas by itself (Kubernetes), Draining is a pod that is being deleted and its preStop hook waits.
-- A replica's way in likewise: it counts as in service once it is Ready *and* in `keep` (Kubernetes: a readiness
-  gate). A rollout takes nothing out of service before as much is in service. With the data plane's control plane
-  dead, a rollout waits; no request fails.
+- A replica's way in likewise: it counts as in service once it is Ready *and* the data plane has acknowledged that it
+  routes to it, which is what `serving` says (Kubernetes: a readiness gate). A rollout takes nothing out of service
+  before as much is in service. With the data plane's control plane dead, a rollout waits; no request fails.
 - What goes wrong with a replica is an observation (`Replica.failure`), never an exception. Exceptions mean that the
   platform itself cannot be reached or used.
 
@@ -125,7 +126,9 @@ class Workload:
     template: Template
     replicas: int
     keep: frozenset[str] = frozenset()
-    """Ids of the replicas that the data plane routes to: none of these may be ended."""
+    """Ids of the replicas that the data plane may route to: none of these may be ended."""
+    serving: frozenset[str] = frozenset()
+    """Those of them that it has acknowledged to route to: these, and while Ready, count as in service."""
 
 
 class Phase(StrEnum):

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.deployer.platforms import Cause, Model, Phase, ReplicaNotFound
+from services.deployer.platforms import Cause, Model, Phase, Replica, ReplicaNotFound
 from tests.deployer.platforms.world import (
     MIB,
     Routes,
@@ -49,8 +49,9 @@ async def test_applying_again_changes_nothing(world: World) -> None:
     wanted = workload(2)
     before = await drive(world.platform, wanted)
     pids = [await ask(replica) for replica in before]
+    routed = frozenset(r.id for r in before)
     for _ in range(3):
-        await world.platform.apply(replace(wanted, keep=frozenset(r.id for r in before)))
+        await world.platform.apply(replace(wanted, keep=routed, serving=routed))
     after = await world.platform.observe(wanted.uid)
     assert [await ask(replica) for replica in after] == pids
     assert [(r.id, r.port, r.restarts) for r in after] == [(r.id, r.port, r.restarts) for r in before]
@@ -111,6 +112,26 @@ async def test_a_rolling_update_fails_no_request(world: World) -> None:
     assert failed == []
     assert least == 2
     assert not old & {r.id for r in present(replicas)}
+
+
+async def test_a_rollout_waits_until_the_fresh_ones_are_acknowledged(world: World) -> None:
+    wanted = workload(2)
+    old = frozenset(r.id for r in await drive(world.platform, wanted))
+    changed = replace(wanted, template=template(nonce="fresh"), serving=old)
+
+    def surged(replicas: list[Replica]) -> bool:
+        return len(ready(replicas)) == 3
+
+    await world.platform.apply(replace(changed, keep=old))
+    replicas = await eventually(world.platform, wanted.uid, surged)
+    everyone = frozenset(r.id for r in replicas)
+    for _ in range(5):  # longer than any settling
+        await world.platform.apply(replace(changed, keep=everyone))
+        await asyncio.sleep(0.1)
+    replicas = await world.platform.observe(wanted.uid)
+    assert surged(replicas)
+    assert {r.id for r in replicas} == everyone
+    assert not old & {r.id for r in present(await drive(world.platform, changed))}
 
 
 async def test_a_broken_template_takes_nothing_down_and_is_replaced(world: World) -> None:

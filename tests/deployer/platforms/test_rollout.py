@@ -24,8 +24,13 @@ def some(
     )
 
 
-def decide(wanted: int, replicas: list[Candidate], keep: str = "", **options: float) -> Plan:
-    return plan(wanted=wanted, digest=NEW, replicas=replicas, keep=keep.split(), **{"now": 100.0, **options})
+def decide(
+    wanted: int, replicas: list[Candidate], keep: str = "", *, serving: str | None = None, **options: float
+) -> Plan:
+    """With all that are kept in service, unless `serving` says otherwise."""
+    served = (keep if serving is None else serving).split()
+    times = {"now": 100.0, **options}
+    return plan(wanted=wanted, digest=NEW, replicas=replicas, keep=keep.split(), serving=served, **times)
 
 
 def test_the_surge_is_a_quarter_rounded_up() -> None:
@@ -48,6 +53,12 @@ def test_an_old_one_goes_when_a_new_one_is_ready_and_routed() -> None:
     replicas = [some("a", OLD), some("b", OLD), some("c")]
     assert decide(2, replicas, "a b") == Plan()
     assert decide(2, replicas, "a b c").drain == ("a",)
+
+
+def test_a_fresh_one_counts_only_once_it_is_acknowledged() -> None:
+    replicas = [some("a", OLD), some("b", OLD), some("c")]
+    assert decide(2, replicas, "a b c", serving="a b") == Plan()
+    assert decide(2, replicas, "a b c", serving="a b c") == Plan(drain=("a",))
 
 
 def test_a_broken_template_takes_nothing_down() -> None:
@@ -122,8 +133,9 @@ candidates = st.lists(
 @given(st.integers(0, 8), candidates, st.data())
 def test_no_plan_takes_service_away(wanted: int, replicas: list[Candidate], data: st.DataObject) -> None:
     keep = data.draw(st.sets(st.sampled_from([r.id for r in replicas]))) if replicas else set()
-    steps = plan(wanted=wanted, digest=NEW, replicas=replicas, keep=keep, now=0.0)
-    serving = {r.id for r in replicas if r.phase is Phase.READY and r.id in keep}
+    acknowledged = data.draw(st.sets(st.sampled_from(sorted(keep)))) if keep else set()
+    steps = plan(wanted=wanted, digest=NEW, replicas=replicas, keep=keep, serving=acknowledged, now=0.0)
+    serving = {r.id for r in replicas if r.phase is Phase.READY and r.id in acknowledged}
     left = serving - {*steps.drain, *steps.end}
     assert len(left) >= min(wanted, len(serving))
     assert not keep & set(steps.end)
@@ -142,6 +154,7 @@ class Rollouts(RuleBasedStateMachine):
         self.template = "t0"
         self.broken: set[str] = set()
         self.routed: set[str] = set()  # what Envoy has
+        self.told: set[str] = set()  # what it is to have
         self.world: dict[str, Candidate] = {}
         self.count = 0
 
@@ -158,13 +171,14 @@ class Rollouts(RuleBasedStateMachine):
             wanted=self.wanted,
             digest=self.template,
             replicas=list(self.world.values()),
-            keep=self.routed,
+            keep=self.routed | self.told,
+            serving=self.routed & self.told,
             now=self.clock,
             settle=1.0,
         )
         before = self.serving()
         for replica_id in steps.end:
-            assert replica_id not in self.routed
+            assert replica_id not in self.routed | self.told
             assert not self.world[replica_id].ending
             self.put(replica_id, phase=Phase.DRAINING, ending=True)
         for replica_id in steps.drain:
@@ -180,8 +194,12 @@ class Rollouts(RuleBasedStateMachine):
             assert len(proven) >= self.wanted or not before - self.serving()
 
     @rule()
+    def record(self) -> None:
+        self.told = {r.id for r in self.world.values() if r.phase is Phase.READY}
+
+    @rule()
     def route(self) -> None:
-        self.routed = {r.id for r in self.world.values() if r.phase is Phase.READY}
+        self.routed = set(self.told)
 
     @rule()
     def some_have_ended(self) -> None:
@@ -220,6 +238,7 @@ class Rollouts(RuleBasedStateMachine):
             self.apply()
             self.some_have_ended()
             self.some_become_ready()
+            self.record()
             self.route()
         assert len(self.world) == self.wanted
         assert all(r.template_digest == self.template and r.phase is Phase.READY for r in self.world.values())

@@ -96,8 +96,8 @@ async def drive(
     until, routes = until or settled(wanted), routes or Routes()
     end = time.monotonic() + deadline
     while True:
-        keep = routes.follow(await platform.observe(wanted.uid))
-        await platform.apply(replace(wanted, keep=keep))
+        routed = routes.follow(await platform.observe(wanted.uid))
+        await platform.apply(replace(wanted, keep=routed, serving=routed))
         replicas = await platform.observe(wanted.uid)
         if until(replicas):
             return replicas

@@ -100,6 +100,7 @@ class LocalPlatform:
             digest=workload.template.digest,
             replicas=[replica.candidate for replica in there],
             keep=workload.keep,
+            serving=workload.serving,
             now=time.time(),
             settle=self._options.settle,
         )

@@ -1,7 +1,8 @@
 """What to start, drain and end next, so that the replicas become what is wanted and service never shrinks on the way.
 
 Pure: what is there and the time go in, a plan comes out. Applied again and again it converges; no plan remembers
-another. A replica is *in service* when it is Ready and routed. The rules, in their order:
+another. A replica is *in service* when it is Ready and the data plane has acknowledged its route (`serving`); it may be
+routed, and must not be ended, while it is in `keep`. The rules, in their order:
 
 - A draining replica is ended once it is no longer routed, and was given `settle` seconds for a route that was on its
   way to the data plane when it began to drain.
@@ -48,13 +49,14 @@ def plan(
     digest: str,
     replicas: Sequence[Candidate],
     keep: Collection[str],
+    serving: Collection[str],
     now: float,
     settle: float = 0.0,
 ) -> Plan:
     """The next steps from `replicas` to `wanted` ones with the template `digest`."""
 
     def in_service(replica: Candidate) -> bool:
-        return replica.phase is Phase.READY and replica.id in keep
+        return replica.phase is Phase.READY and replica.id in serving
 
     def worth(replica: Candidate) -> tuple[bool, bool, bool, bool, float]:
         # A routed replica that is unready for a moment is worth more than one that is not routed.
@@ -66,8 +68,8 @@ def plan(
     stale = sorted((r for r in live if r.template_digest != digest and r.proven), key=worth)
     unproven = [r for r in live if r.template_digest != digest and not r.proven]
 
-    serving = sum(map(in_service, fresh))
-    surplus_stale = stale[: max(0, len(stale) - max(0, wanted - serving))]
+    replaced = sum(map(in_service, fresh))
+    surplus_stale = stale[: max(0, len(stale) - max(0, wanted - replaced))]
     surplus_fresh = fresh[: max(0, len(fresh) - wanted)]
     leaving = unproven + surplus_stale + surplus_fresh
 
