@@ -19,10 +19,10 @@ from services.deployer.deployments.domain import Spec, numbers_of
 from services.deployer.deployments.secrets import EnvVault
 from services.deployer.platforms import Phase, Platform, PlatformError, Replica, Workload
 from services.deployer.records import Loaded, Records
-from services.deployer.status import Before, Routed, Status, World, assess, unavailable
+from services.deployer.status import Before, Routed, Status, World, assess, unavailable, unbuildable
 from services.deployer.steps import Known, Step, steps
-from services.deployer.workloads import workloads
-from shared.reconcile import Fence, Retry
+from services.deployer.workloads import Unbuildable, workloads
+from shared.reconcile import Fence, Retry, Terminal
 from shared.telemetry import get_logger
 
 __all__ = ["Reconciler"]
@@ -79,16 +79,6 @@ class Reconciler:
 
     async def _drive(self, loaded: Loaded, fence: Fence) -> None:
         row, spec, now = loaded.row, cast(Spec, loaded.row.spec), self._clock()
-        wanted = workloads(
-            uid=row.uid,
-            deployment=row.id,
-            group=row.group_id,
-            spec=spec,
-            stopped=row.stopped,
-            keep=loaded.keep,
-            serving=loaded.serving,
-            vault=self._vault,
-        )
         before = Before(
             phase=row.phase,
             conditions=row.conditions,
@@ -96,10 +86,28 @@ class Reconciler:
             progressing_since=row.progressing_since,
         )
         try:
+            wanted = workloads(
+                uid=row.uid,
+                deployment=row.id,
+                group=row.group_id,
+                spec=spec,
+                stopped=row.stopped,
+                keep=loaded.keep,
+                serving=loaded.serving,
+                vault=self._vault,
+            )
+        except Unbuildable as error:
+            status = unbuildable(
+                before=before, reason=error.reason, message=error.message, advice=error.advice, now=now
+            )
+            noted = _steps(loaded, None, status)
+            await self._records.record_status(loaded, fence, status=status, done=True, steps=noted)
+            raise Terminal(error.message) from error
+        try:
             observed = await self._act(loaded, wanted)
         except PlatformError as error:
             status = unavailable(spec=spec, stopped=row.stopped, before=before, error=str(error), now=now)
-            await self._records.record_outage(loaded, fence, status=status)
+            await self._records.record_status(loaded, fence, status=status, done=False)
             raise
         live = set(numbers_of(spec))
         routable = frozenset(
@@ -167,14 +175,15 @@ def _routed(loaded: Loaded) -> Routed:
     return Routed(generation=route.generation, endpoints_generation=route.endpoints_generation, rejected=route.rejected)
 
 
-def _steps(loaded: Loaded, observed: Sequence[Replica], status: Status) -> list[Step]:
-    row = loaded.row
+def _steps(loaded: Loaded, observed: Sequence[Replica] | None, status: Status) -> list[Step]:
+    """`observed` is None when nobody has looked."""
+    row, known = loaded.row, loaded.replicas.values() if observed is not None else ()
     noted = steps(
-        {r.id: Known(version=r.version, phase=r.phase, restarts=r.restarts) for r in loaded.replicas.values()},
-        observed,
+        {r.id: Known(version=r.version, phase=r.phase, restarts=r.restarts) for r in known},
+        observed or (),
         phase_before=row.phase if row.observed_generation else "",
         phase_after=status.phase,
-        reason=status.conditions[1]["message"],
+        reason=next(each["message"] for each in status.conditions if each["type"] == "Progressing"),
     )
     if row.observed_generation != row.generation:
         why = f": {row.message}" if row.message else ""

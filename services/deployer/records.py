@@ -115,15 +115,19 @@ class Records:
                 if moved:
                     await outbox.append(session, REPLICAS_CHANGED, str(row.uid), **_about(row))
 
-    async def record_outage(self, loaded: Loaded, fence: Fence, *, status: Status) -> None:
-        """The platform cannot be reached: what is known of its replicas stands."""
+    async def record_status(
+        self, loaded: Loaded, fence: Fence, *, status: Status, done: bool, steps: Sequence[Step] = ()
+    ) -> None:
+        """What is known of the replicas stands. Unless `done`, this generation has not been dealt with either."""
         changes = _changes(loaded.row, status, endpoints_generation=loaded.row.endpoints_generation)
-        changes.pop("observed_generation", None)  # nothing has been done about it
+        if not done:
+            changes.pop("observed_generation", None)
         if not changes:
             return
         async with self._sessions.begin() as session:
             await fence.check(session)
             await self._update(session, loaded.row, changes)
+            await self._note(session, loaded.row.uid, steps)
 
     async def unroute(self, loaded: Loaded, fence: Fence) -> None:
         """Take all of a deleted deployment's replicas out of the data plane."""

@@ -111,17 +111,29 @@ def unavailable(*, spec: Spec, stopped: bool, before: Before, error: str, now: d
     """The platform cannot be reached: nothing new is known of the replicas, and what was wanted has not been done."""
     since = before.progressing_since or now
     late = not stopped and now >= since + timedelta(seconds=spec["progress_deadline"])
+    phase = "Stopping" if stopped else "Failed" if late else "Deploying"
     message = f"The platform cannot do its work: {error}"
-    progress = {"type": "Progressing", "status": "False", "reason": "PlatformUnavailable", "message": message}
+    return _halted(before, phase, "PlatformUnavailable", message, since=None if stopped else since, now=now)
+
+
+def unbuildable(*, before: Before, reason: str, message: str, advice: str, now: datetime) -> Status:
+    """What is stored does not make a replica: what was there before goes on, and nobody has looked at it."""
+    since = before.progressing_since or now
+    return _halted(before, "Failed", reason, f"{message} {advice}", since=since, now=now)
+
+
+def _halted(before: Before, phase: str, reason: str, message: str, *, since: datetime | None, now: datetime) -> Status:
+    """It does not progress, for that reason; all else is as it was known last."""
+    progress = {"type": "Progressing", "status": "False", "reason": reason, "message": message}
     conditions = [
         progress if condition["type"] == "Progressing" else {k: v for k, v in condition.items() if k != "since"}
         for condition in before.conditions or [progress]
     ]
     return Status(
-        phase="Stopping" if stopped else "Failed" if late else "Deploying",
+        phase=phase,
         conditions=_since(conditions, before.conditions, now=now),
         versions=[dict(version) for version in before.versions],
-        progressing_since=None if stopped else since,
+        progressing_since=since,
         settled=False,
         deadline=None,
     )

@@ -210,6 +210,40 @@ async def test_the_platform_away_is_said_and_nothing_is_forgotten(deployer: Depl
     assert [step["step"] for step in steps].count("accepted") == 2
 
 
+async def _spoil(deployer: Deployer, **changes: Any) -> None:
+    """Its first version's row becomes what no API would have written, as after a lost key or an older release."""
+    async with deployer.core.sessions.begin() as session:
+        row = (await session.execute(select(Deployment))).scalar_one()
+        row.spec = {**row.spec, "versions": [{**row.spec["versions"][0], **changes}]}
+        row.generation += 1
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "reason"),
+    [({"env": {"KEY": {"sealed": "AAAA"}}}, "SecretUnreadable"), ({"runtime": "older"}, "RuntimeUnknown")],
+)
+async def test_what_cannot_be_built_is_failed_says_why_and_can_be_stopped(
+    deployer: Deployer, spoilt: dict[str, Any], reason: str
+) -> None:
+    document = await deployer.deploy(env={"KEY": {"secret": "s"}})
+    uid, serving = UUID(document["uid"]), set(deployer.platform.started)
+    await _spoil(deployer, **spoilt)
+    failed = await deployer.until_phase("Failed")
+    progress = next(each for each in failed["status"]["conditions"] if each["type"] == "Progressing")
+    assert (progress["status"], progress["reason"]) == ("False", reason)
+    said = (await deployer.ok("GET", "/deployments/churn/log"))["items"][0]
+    assert said["message"] == f"The deployment is Failed: {progress['message']}"
+    assert deployer.gateway.routed[uid] == serving
+    stopped = await deployer.ok("POST", "/deployments/churn/stop?wait=settled&timeout=10")
+    assert stopped["status"]["phase"] == "Stopped"
+    assert not deployer.platform.live()
+    started = await deployer.ok("POST", "/deployments/churn/start?wait=settled&timeout=10")
+    assert started["status"]["phase"] == "Failed"
+    repaired = {"env": {"KEY": {"secret": "s"}}, "runtime": "inference"}
+    document = await deployer.ok("PATCH", "/deployments/churn/versions/1?wait=settled&timeout=10", repaired)
+    assert document["status"]["phase"] == "Deployed"
+
+
 @pytest.mark.parametrize("stage", ["apply", "applied", "observe"])
 async def test_a_deployer_that_dies_at_any_point_does_nothing_twice(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, deployer: Deployer, stage: str

@@ -4,7 +4,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 
 from services.deployer.deployments.domain import SealedValue
-from shared.secrets import Vault
+from shared.secrets import Tampered, Vault
 
 __all__ = ["EnvVault"]
 
@@ -19,7 +19,7 @@ class EnvVault:
 
     def seal(self, value: str, *, standing: str | SealedValue | None = None) -> SealedValue:
         """What stands is kept if it is the same secret, so that applying a document twice changes nothing."""
-        if isinstance(standing, dict) and self.open(standing) == value:
+        if isinstance(standing, dict) and self._holds(standing, value):
             return standing
         return {"sealed": b64encode(self._vault.seal(value.encode(), purpose=_PURPOSE)).decode()}
 
@@ -27,6 +27,13 @@ class EnvVault:
         if isinstance(value, str):
             return value
         return self._vault.open(b64decode(value["sealed"]), purpose=_PURPOSE).decode()
+
+    def _holds(self, standing: SealedValue, value: str) -> bool:
+        """What does not open any more is replaced like any other value."""
+        try:
+            return self.open(standing) == value
+        except (Tampered, ValueError):
+            return False
 
     def open_all(self, env: Mapping[str, str | SealedValue]) -> dict[str, str]:
         return {name: self.open(value) for name, value in env.items()}
