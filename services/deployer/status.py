@@ -230,13 +230,12 @@ def _overdue(
     """Nothing has failed, and yet it is not there in time."""
     if not late:
         return None
-    seconds = world.spec["progress_deadline"]
-    return _failure(
-        Cause.PROGRESS_DEADLINE,
-        f"After {seconds} s, {ready} of {wanted} replicas of version {spec['number']} are ready.",
-        "See the deployment log and the replicas' logs; give it longer with progress_deadline.",
-        replica=live[0].id if live else None,
-    )
+    seconds, enforced = world.spec["progress_deadline"], _enforced(world)
+    message = f"After {seconds} s, {ready} of {wanted} replicas of version {spec['number']} are ready."
+    advice = "See the deployment log and the replicas' logs; give it longer with progress_deadline."
+    if len(live) == ready and not enforced.good:  # no replica is late: the rollout waits for their routes
+        message, advice = f"{message} {enforced.message}", _ROUTES_ADVICE
+    return _failure(Cause.PROGRESS_DEADLINE, message, advice, replica=live[0].id if live else None)
 
 
 def _failure(cause: Cause, message: str, advice: str, *, replica: str | None = None) -> dict[str, Any]:

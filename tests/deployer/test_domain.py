@@ -162,6 +162,16 @@ def test_when_a_further_attempt_is_not_waited_for(cause: Cause, phase: Phase, re
     assert is_hopeless(replica(phase, restarts=restarts, failure=failed)) is hopeless
 
 
+def test_a_rollout_that_waits_for_its_routes_is_not_blamed_on_the_replicas() -> None:
+    rolling = world(replica(Phase.READY), replica(Phase.READY, template="old"), routed=Routed(generation=1))
+    rolling = replace(rolling, spec=spec(version(replicas=2)))
+    first = assess(rolling, BEFORE, now=NOW)
+    before = replace(BEFORE, versions=first.versions, progressing_since=NOW)
+    failure = assess(rolling, before, now=NOW + timedelta(seconds=600)).versions[0]["failure"]
+    assert "has not acknowledged" in failure["message"]
+    assert "gateway" in failure["advice"]
+
+
 def test_a_condition_says_since_when() -> None:
     first = assess(world(replica(Phase.STARTING)), BEFORE, now=NOW)
     before = replace(BEFORE, conditions=first.conditions, versions=first.versions, progressing_since=NOW)
