@@ -257,7 +257,10 @@ class Journey:
         self._client.api("POST", f"/deployments/{DEPLOYMENT}/rollback?wait=settled&timeout=60", body)
         document = self._client.api("GET", f"/deployments/{DEPLOYMENT}", quiet=True).json()
         self._show.check("rolled back to one version", [v["number"] for v in document["versions"]] == [1], document)
-        for replica in self._client.api("GET", f"/deployments/{DEPLOYMENT}/replicas", quiet=True).json()["items"]:
+        replicas = self._client.api("GET", f"/deployments/{DEPLOYMENT}/replicas", quiet=True).json()["items"]
+        for replica in replicas:
+            if replica["version"] != 1:
+                continue  # on its way out: it may be gone before we have asked
             log = self._client.api("GET", f"/deployments/{DEPLOYMENT}/replicas/{replica['id']}/log?tail=2", quiet=True)
             self._show.check(f"replica {replica['id']} has a log", log.status_code == 200 and bool(log.text), log.text)
             for line in log.text.splitlines():
