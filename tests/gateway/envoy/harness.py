@@ -344,7 +344,7 @@ class Load:
     async def more(self, count: int) -> None:
         """Until so many further calls are answered."""
         target = self.total + count
-        await until(lambda: self.total >= target, within=20, what=f"{count} more calls")
+        await until(lambda: self.total >= target, within=60, what=f"{count} more calls")
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._call()) for _ in range(self._callers)]
@@ -355,10 +355,9 @@ class Load:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def assert_none_failed(self, *, at_least: int) -> None:
+    def assert_none_failed(self) -> None:
         assert self.failures == []
         assert set(self.statuses) == {200}, self.statuses
-        assert self.total >= at_least
 
     async def _call(self) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._envoy.port)

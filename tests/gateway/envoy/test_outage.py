@@ -92,7 +92,7 @@ async def test_the_gateway_killed_again_and_again_under_load(tmp_path: Path) -> 
                     await load.more(100)
                 current.kill()
                 await load.more(100)
-            load.assert_none_failed(at_least=700)
+            load.assert_none_failed()
 
 
 async def test_a_cold_envoy_with_the_snapshot_server_alone(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ async def test_a_cold_envoy_with_the_snapshot_server_alone(tmp_path: Path) -> No
                         assert await serves(moves, "two")
                     # Dead again: it keeps what it has.
                     await load.more(200)
-                load.assert_none_failed(at_least=300)
+                load.assert_none_failed()
                 assert set(load.names) == {"one", "two"}
 
 

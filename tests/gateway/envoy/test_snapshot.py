@@ -134,7 +134,7 @@ async def test_killed_at_any_point_it_holds_what_was_said_to_be_written(path: Pa
         assert len(bundles) == 3
         assert bundles["a"].resources.keys() != bundles["b"].resources.keys()
         counted = next(int(name[1:]) for name in bundles if name.startswith("n"))
-        assert number <= counted <= number + 2  # what was written and not yet heard of
+        assert number <= counted  # what was written may not yet have been heard of, never the other way round
         stopped = [b"deployment_stopped" in bundles[name].to_bytes() for name in "ab"]
         assert stopped == [bool(counted % 2)] * 2
         number = counted
