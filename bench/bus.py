@@ -1,9 +1,9 @@
 """What the way of an event costs: change → outbox → relay → bus → handler done, against a bare aiokafka client.
 
-    python -m bench.bus [--events 20000] [--writers 16]
+    python -m bench.bus [--events 5000] [--writers 16] [--rounds 5]
 
 Everything of one measurement runs in this process, on uvloop as the services do; PostgreSQL and Kafka are real,
-PostgreSQL flushes to disk. Ratios of one run are the figures; the machine cancels out.
+PostgreSQL flushes to disk. Bare and ours take turns; medians of the rounds' ratios are the figures.
 
 - `sent`: a bare producer is handed all events and waited for in the end, while a bare consumer reads them.
 - `drained`: what has piled up in the outbox goes over relay and bus to the handler; to be compared with `sent`.
@@ -18,8 +18,9 @@ import contextlib
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -120,7 +121,12 @@ async def background(work: Awaitable[None]) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def bare(cluster: Cluster, *, events: int, writers: int) -> dict[str, float]:
+Figures = dict[str, float]
+Round = Callable[[], Awaitable[Figures]]
+
+
+@asynccontextmanager
+async def bare(cluster: Cluster, *, events: int, writers: int) -> AsyncIterator[Round]:
     topic, arrivals = cluster.name(TOPIC), Arrivals()
     await cluster.prepare([TOPIC])
     producer = AIOKafkaProducer(enable_idempotence=True, acks="all", **cluster.client())
@@ -143,20 +149,22 @@ async def bare(cluster: Cluster, *, events: int, writers: int) -> dict[str, floa
     async def send_all() -> None:
         await asyncio.gather(*[await send(number) for number in range(events)])
 
-    async with producer, consumer, background(consume()):
-        await rate(writers, arrivals, lambda: by_writers(send_and_wait, events=writers, writers=1))
+    async def measured() -> Figures:
+        paced = partial(by_writers, send_and_wait, events=events, writers=writers)
         return {
             "sent": await rate(events, arrivals, send_all),
-            "acknowledged": await rate(
-                events, arrivals, lambda: by_writers(send_and_wait, events=events, writers=writers)
-            ),
+            "acknowledged": await rate(events, arrivals, paced),
             "send_and_wait": await latency(send_and_wait),
         }
 
+    async with producer, consumer, background(consume()):
+        yield measured
 
+
+@asynccontextmanager
 async def ours(
     bus: Bus, engine: AsyncEngine, sessions: Sessions, hints: Hints, *, events: int, writers: int
-) -> dict[str, float]:
+) -> AsyncIterator[Round]:
     arrivals = Arrivals()
 
     async def change(number: int) -> None:
@@ -170,8 +178,7 @@ async def ours(
             for each in map(make, range(events))
         ]
         async with sessions.begin() as session:
-            for start in range(0, events, 1000):
-                await session.execute(insert(OutboxEntry), rows[start : start + 1000])
+            await session.execute(insert(OutboxEntry), rows)
 
     def relay() -> Awaitable[None]:
         return outbox.Relay(engine, bus, hints).run()
@@ -180,36 +187,17 @@ async def ours(
         async with background(relay()):
             await arrivals.all()
 
-    async with background(bus.consume(consumer="bench", topics=[TOPIC], handler=arrivals.handle)):
+    async def measured() -> Figures:
         async with background(relay()):
-            await rate(writers, arrivals, lambda: by_writers(change, events=writers, writers=1))
-            made = await rate(events, arrivals, lambda: by_writers(change, events=events, writers=writers))
-            lone = await latency(change, arrivals)
+            changes = partial(by_writers, change, events=events, writers=writers)
+            made = await rate(events, arrivals, changes)
+            took = await latency(change, arrivals)
         await pile_up()
-        return {"made": made, "drained": await rate(events, arrivals, drain), "latency": lone}
+        return {"made": made, "latency": took, "drained": await rate(events, arrivals, drain)}
 
-
-async def measure(url: str, address: str, *, events: int, writers: int) -> None:
-    plain = await bare(Cluster(servers=[address], prefix="bare."), events=events, writers=writers)
-    engine = create_engine(url, application="bench", connections=writers + 4)
-    sessions, hints = create_sessions(engine), Hints(url)
-    committed = await commits(sessions, events=events, writers=writers)
-    print(f"bare aiokafka: sent {plain['sent']:,.0f}/s, acknowledged {plain['acknowledged']:,.0f}/s, ", end="")
-    print(f"send_and_wait p50 {plain['send_and_wait']:.1f} ms; PostgreSQL: committed {committed:,.0f}/s")
-    await hints.start()
-    buses: dict[str, Bus] = {
-        "Kafka": KafkaBus(Cluster(servers=[address], prefix=f"{uuid4().hex}.")),
-        "PostgreSQL": PostgresBus(engine, hints),
-    }
-    for name, bus in buses.items():
-        got = await ours(bus, engine, sessions, hints, events=events, writers=writers)
-        await bus.close()
-        print(f"{name}: drained {got['drained']:,.0f}/s ({got['drained'] / plain['sent']:.2f} of sent), ", end="")
-        print(f"made {got['made']:,.0f}/s ({got['made'] / committed:.2f} of committed, ", end="")
-        print(f"{got['made'] / plain['acknowledged']:.2f} of acknowledged), ", end="")
-        print(f"change → handled p50 {got['latency']:.1f} ms (+{got['latency'] - plain['send_and_wait']:.1f})")
-    await hints.stop()
-    await engine.dispose()
+    async with background(bus.consume(consumer="bench", topics=[TOPIC], handler=arrivals.handle)):
+        yield measured
+    await bus.close()
 
 
 async def commits(sessions: Sessions, *, events: int, writers: int) -> float:
@@ -222,17 +210,58 @@ async def commits(sessions: Sessions, *, events: int, writers: int) -> float:
     return events / (time.perf_counter() - started)
 
 
+async def measure(url: str, address: str, *, events: int, writers: int, rounds: int) -> None:
+    engine = create_engine(url, application="bench", connections=writers + 6)
+    sessions, hints = create_sessions(engine), Hints(url)
+    await hints.start()
+    buses: dict[str, Bus] = {
+        "Kafka": KafkaBus(Cluster(servers=[address], prefix="ours.")),
+        "PostgreSQL": PostgresBus(engine, hints),
+    }
+    for name, bus in buses.items():
+        async with (
+            bare(Cluster(servers=[address], prefix=f"beside-{name}."), events=events, writers=writers) as plain,
+            ours(bus, engine, sessions, hints, events=events, writers=writers) as whole,
+        ):
+            await plain(), await whole()  # to warm up
+            results: list[tuple[Figures, Figures]] = []
+            for _ in range(rounds):
+                committed = await commits(sessions, events=events, writers=writers)
+                results.append((await plain() | {"committed": committed}, await whole()))
+        report(name, results)
+    await hints.stop()
+    await engine.dispose()
+
+
+def report(name: str, results: Sequence[tuple[Figures, Figures]]) -> None:
+    def median(of: Callable[[Figures, Figures], float]) -> float:
+        return statistics.median(of(*each) for each in results)
+
+    print(f"beside {name}: sent {median(lambda plain, _: plain['sent']):,.0f}/s,", end=" ")
+    print(f"acknowledged {median(lambda plain, _: plain['acknowledged']):,.0f}/s,", end=" ")
+    print(f"committed {median(lambda plain, _: plain['committed']):,.0f}/s,", end=" ")
+    print(f"send_and_wait p50 {median(lambda plain, _: plain['send_and_wait']):.1f} ms")
+    print(f"{name}: drained {median(lambda _, ours: ours['drained']):,.0f}/s", end=" ")
+    print(f"({median(lambda plain, ours: ours['drained'] / plain['sent']):.2f} of sent),", end=" ")
+    print(f"made {median(lambda _, ours: ours['made']):,.0f}/s", end=" ")
+    print(f"({median(lambda plain, ours: ours['made'] / plain['committed']):.2f} of committed,", end=" ")
+    print(f"{median(lambda plain, ours: ours['made'] / plain['acknowledged']):.2f} of acknowledged),", end=" ")
+    print(f"change → handled p50 {median(lambda _, ours: ours['latency']):.1f} ms", end=" ")
+    print(f"(+{median(lambda plain, ours: ours['latency'] - plain['send_and_wait']):.1f})")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.bus", description="The way of an event, in events a second.")
-    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--events", type=int, default=5_000, help="of each measurement in a round")
     parser.add_argument("--writers", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with contextlib.ExitStack() as servers:
         folder = servers.enter_context(tempfile.TemporaryDirectory())
         Path(folder).chmod(0o755)
         url = servers.enter_context(database(Path(folder)))
         broker = servers.enter_context(kafka.running())
-        uvloop.run(measure(url, broker.address, events=options.events, writers=options.writers))
+        uvloop.run(measure(url, broker.address, **vars(options)))
 
 
 if __name__ == "__main__":

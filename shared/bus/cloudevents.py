@@ -37,7 +37,7 @@ def decode(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> dict[st
     event: dict[str, Any] = {"data": orjson.loads(value or b"{}")}
     for name, content in headers:
         if name.startswith(_PREFIX):
-            event[name.removeprefix(_PREFIX)] = content.decode()
+            event[name[len(_PREFIX) :]] = content.decode()
         elif name == _CONTENT_TYPE:
             event["datacontenttype"] = content.decode()
     return event

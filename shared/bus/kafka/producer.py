@@ -55,8 +55,11 @@ class Producer:
             with unavailable():
                 async with asyncio.timeout(self._cluster.timeout):
                     waiting = [await self._enqueue(producer, record) for record in records]
-                    # Not `gather`: it would cancel the futures, and what they stand for is sent all the same.
-                    await asyncio.wait(waiting)
+                    for acknowledged in waiting:
+                        # A batch is acknowledged as a whole, so that few are waited for. `wait` cancels none of them,
+                        # unlike `gather`: what they stand for is sent all the same.
+                        if not acknowledged.done():
+                            await asyncio.wait([acknowledged])
                 for acknowledged in waiting:
                     acknowledged.result()
         except BusUnavailable as error:
