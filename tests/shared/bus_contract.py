@@ -240,5 +240,8 @@ class BusContract:
         async with consuming(bus, seen):
             await bus.publish([message("churn")])
             await until(lambda: seen.ids)
+            async with asyncio.timeout(10):  # handled comes before noted
+                while await bus.lag("us", [TOPIC]):
+                    await asyncio.sleep(0.01)
         await bus.publish([message("churn", number) for number in range(5)])
         assert await bus.lag("us", [TOPIC]) == 5

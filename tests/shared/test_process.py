@@ -126,7 +126,8 @@ async def test_a_pid_with_another_start_time_is_somebody_else() -> None:
 
 async def test_a_zombie_is_not_alive(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    script = "import subprocess, time; print(subprocess.Popen(['true']).pid, 'on', flush=True); time.sleep(100)"
+    # Held: a Popen that is let go of reaps its child on its own end.
+    script = "import subprocess, time; p = subprocess.Popen(['true']); print(p.pid, 'on', flush=True); time.sleep(100)"
     parent = await Process.start([sys.executable, "-c", script], env=ENV, output=output)
     pid = int((await printed(output, "on")).split()[0])
     async with asyncio.timeout(5):
