@@ -50,7 +50,7 @@ class InferenceService:
     def __init__(self, model_path):
         self.process_request = example.InferenceService(model_path).process_request
     def process_request(self, request):
-        raise NotImplementedError
+        raise AssertionError("replaced by the instance's own")
 """
 
 LIGHT = """
