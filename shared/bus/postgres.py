@@ -266,6 +266,7 @@ class PostgresBus:
                 if cause is not None:
                     await self._patiently(self._bury, claim, message, cause)
                 offset = message.offset
+            await self._patiently(self._release, claim, offset)
         except _LeaseLost:
             return
         except BaseException:
@@ -274,7 +275,6 @@ class PostgresBus:
                 async with asyncio.timeout(1):
                     await self._release(claim, offset)
             raise
-        await self._patiently(self._release, claim, offset)
 
     async def _read(self, claim: _Claim) -> Sequence[Row[Any]]:
         statement = (

@@ -206,7 +206,8 @@ async def scopes(port: int) -> set[str] | None:
             async with asyncio.timeout(5):
                 response = await stream.read()
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            # grpc itself says INTERNAL to whoever writes to a stream in the moment in which it is refused.
+            if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL):
                 raise
             return None
         return {entry.name for entry in response.resources}
