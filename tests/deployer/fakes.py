@@ -22,7 +22,7 @@ from services.deployer.platforms import (
     Template,
     Workload,
 )
-from services.deployer.platforms.local.rollout import Candidate, plan
+from services.deployer.platforms.rollout import Candidate, plan
 from shared import outbox
 from shared.database import Hints, Sessions
 from shared.events.gateway import ROUTE_ENFORCED

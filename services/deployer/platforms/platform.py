@@ -28,7 +28,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 
@@ -68,20 +68,89 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class PullSecret:
+    """What a registry of images asks for."""
+
+    server: str
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Toleration:
+    """Of a node's taint, as Kubernetes has it. `seconds` is None where it tolerates the taint for good."""
+
+    key: str | None = None
+    operator: str = "Equal"
+    value: str | None = None
+    effect: str | None = None
+    seconds: int | None = None
+
+
+@dataclass(frozen=True)
+class ExistingClaim:
+    """A volume claim that somebody else has made and keeps."""
+
+    claim: str
+
+
+@dataclass(frozen=True)
+class LabelledClaim:
+    """A claim of our own on a volume that carries these labels, for many readers and writers. `storage` in bytes."""
+
+    storage: int
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Nfs:
+    """A folder of an NFS server: a volume and a claim of our own. `storage` in bytes, for the books only."""
+
+    server: str
+    path: str
+    storage: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A folder in memory that ends with the replica; `size` in bytes counts into the replica's memory."""
+
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Volume:
+    """What a replica finds mounted at `path`. `name` is a DNS label, unique within the template."""
+
+    name: str
+    path: str
+    source: ExistingClaim | LabelledClaim | Nfs | Memory
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
 class Template:
     """All of a replica that takes a fresh one to change. Two templates are the same when their digests are.
 
     `command` and `args` may hold `$(NAME)` for any variable of the replica's environment, as Kubernetes has it
     (`$$(NAME)` stays as `$(NAME)`), so one command line serves every platform:
     `--host $(MOORAGE_HOST) --port $(MOORAGE_PORT) --model-path $(MOORAGE_MODEL_PATH)`.
-    A command that is just `python` is the interpreter of the model server.
+    A command that is just `python` is the interpreter of the model server; no `image` is the model server's.
     """
 
     runtime: str
     command: tuple[str, ...]
     args: tuple[str, ...] = ()
     image: str = ""
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold secrets: never in a log
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """More of the environment, never to be shown or stored in the clear."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Configuration files by name, found in `/config/`."""
+    volumes: tuple[Volume, ...] = ()
+    pull_secret: PullSecret | None = None
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
     stage: str = "production"
     model: Model | None = None
     resources: Resources = Resources()
@@ -116,8 +185,20 @@ def _is_default(spec: Field[Any], value: Any) -> bool:
 
 
 @dataclass(frozen=True)
+class Exposure:
+    """An address of its own, past the gateway: it knows neither tokens nor weights."""
+
+    type: Literal["ClusterIP", "LoadBalancer"] = "LoadBalancer"
+    port: int = 80
+    external_ips: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Workload:
-    """What one version of a deployment should look like. `uid` is for good, `id` and `group` only name things."""
+    """What one version of a deployment should look like. `uid` is for good, `id` and `group` only name things.
+
+    All in it but the template can change without a fresh replica.
+    """
 
     uid: UUID
     id: str
@@ -125,10 +206,22 @@ class Workload:
     version: int
     template: Template
     replicas: int
+    most: int = 0
+    """If above `replicas`, the platform may scale between the two by itself."""
+    exposure: Exposure | None = None
     keep: frozenset[str] = frozenset()
     """Ids of the replicas that the data plane may route to: none of these may be ended."""
     serving: frozenset[str] = frozenset()
     """Those of them that it has acknowledged to route to: these, and while Ready, count as in service."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a platform can run beyond a command on this machine; admission refuses what it cannot."""
+
+    containers: bool = False
+    """Images, their pull secrets, files in `/config/`, volumes and exposure."""
+    gpu_fractions: bool = True
 
 
 class Phase(StrEnum):
@@ -148,7 +241,7 @@ class Phase(StrEnum):
 
 
 class Cause(StrEnum):
-    """The one cause of a failure, from a fixed list. The last five are found by the deployer, not by a platform."""
+    """The one cause of a failure, from a fixed list. The last three are found by the deployer, not by a platform."""
 
     IMAGE_PULL = "image_pull"
     MODEL_DOWNLOAD = "model_download"
@@ -157,6 +250,8 @@ class Cause(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     PROBE = "probe"
     UNSCHEDULABLE = "unschedulable"
+    CONFIGURATION = "configuration"
+    """The platform refuses to make the replica as it is described: a claim that is not there, a root-only image."""
     QUOTA = "quota"
     MISSING_INSTANCE_TYPE = "missing_instance_type"
     GROUP_DISABLED = "group_disabled"
@@ -224,6 +319,9 @@ class ReplicaNotFound(PlatformError):
 
 class Platform(Protocol):
     """Runs replicas. Every call may be repeated; what is absent already counts as removed."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
 
     async def apply(self, workload: Workload) -> None:
         """Take the next steps towards `workload`, without waiting for their outcome. Nothing to do is a no-op."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from services.deployer.platforms import Phase, surge
-from services.deployer.platforms.local.rollout import Candidate, Plan, plan
+from services.deployer.platforms.rollout import Candidate, Plan, plan
 
 NEW, OLD = "new", "old"
 

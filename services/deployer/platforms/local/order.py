@@ -28,7 +28,8 @@ def order(workload: Workload, *, record: Record, run: Path, work: Path, host: Ho
         **environment.threads(template.resources.cpu),
         "PYTHONUNBUFFERED": "1",  # or the last lines before a crash would be lost
         **template.env,
-        "PYTHONPATH": _python_path(template.env),
+        **template.secrets,
+        "PYTHONPATH": _python_path({**template.env, **template.secrets}),
         **environment.describe(
             workload,
             replica_id=record.id,

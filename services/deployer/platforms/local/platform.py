@@ -28,11 +28,11 @@ from weakref import WeakSet
 from services.deployer.platforms.local import logs
 from services.deployer.platforms.local.host import ADDRESS, Host, Options, free_port
 from services.deployer.platforms.local.replica import LocalReplica
-from services.deployer.platforms.local.rollout import plan
 from services.deployer.platforms.local.state import Folder, Record, boot_id
 from services.deployer.platforms.local.usage import Meter
-from services.deployer.platforms.local.watcher import Watcher
-from services.deployer.platforms.platform import Phase, PlatformError, Replica, ReplicaNotFound, Workload
+from services.deployer.platforms.platform import Capabilities, Phase, PlatformError, Replica, ReplicaNotFound, Workload
+from services.deployer.platforms.rollout import plan
+from services.deployer.platforms.watcher import Watcher
 from shared.process import Process
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # without vowels: no words; Kubernetes names its pods from it too
@@ -88,6 +88,10 @@ class LocalPlatform:
         os.close(self._lock)
 
     # The protocol
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
 
     async def apply(self, workload: Workload) -> None:
         """See `Platform.apply`. There is no await in here, so that two of them cannot mix."""

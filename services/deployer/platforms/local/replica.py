@@ -19,9 +19,9 @@ from services.deployer.platforms.local import environment, health, logs, verdict
 from services.deployer.platforms.local.health import Health, Verdict
 from services.deployer.platforms.local.host import MARK, Host, has_gpu, marked, sweep
 from services.deployer.platforms.local.order import order
-from services.deployer.platforms.local.rollout import Candidate
 from services.deployer.platforms.local.state import Folder, Record, boot_id
 from services.deployer.platforms.platform import Cause, Failure, Phase, PlatformError, Workload
+from services.deployer.platforms.rollout import Candidate
 from shared.process import Identity, Process, probe_http
 
 log = structlog.get_logger(__name__)
