@@ -58,7 +58,7 @@ def units(here: Installation) -> tuple[Unit, ...]:
                 name=name,
                 argv=(sys.executable, "-m", f"services.{name}"),
                 env=service_env(here, name),
-                ready=lambda name=name: _answers(here.ports[name], "/readyz"),  # type: ignore[misc]  # binds the name
+                ready=lambda name=name: _answers(here.ports[name], "/readyz", host=_host(name)),  # type: ignore[misc]  # binds name
                 after=("postgres",),
             )
             for name in SERVICES
@@ -66,11 +66,17 @@ def units(here: Installation) -> tuple[Unit, ...]:
     )
 
 
+def _host(name: str) -> str:
+    """Where a service listens. Replicas that are not on this machine need the registry, and nothing else of ours."""
+    return os.environ.get("MOORAGE_REGISTRY_ADDRESS", "127.0.0.1") if name == "registry" else "127.0.0.1"
+
+
 def service_env(here: Installation, name: str) -> dict[str, str]:
     """The settings of one service; each sees its own and the ones that all share."""
     shared = {
         "MOORAGE_DATABASE_URL": here.postgres.url,
         "MOORAGE_SECRET_KEY": here.secret_key,
+        "MOORAGE_HOST": _host(name),
         "MOORAGE_PORT": str(here.ports[name]),
         "MOORAGE_PUBLIC_URL": here.url,
     }
@@ -78,7 +84,7 @@ def service_env(here: Installation, name: str) -> dict[str, str]:
         "registry": {"MOORAGE_BLOB_FOLDER": str(here.folder / "blobs")},
         "deployer": {
             "MOORAGE_LOCAL_FOLDER": str(here.replicas),
-            "MOORAGE_REGISTRY_URL": f"http://127.0.0.1:{here.ports['registry']}",
+            "MOORAGE_REGISTRY_URL": f"http://{_host('registry')}:{here.ports['registry']}",
         },
         "gateway": {
             "MOORAGE_XDS_PORT": str(here.ports["xds"]),
@@ -97,7 +103,7 @@ def envoy_config(here: Installation) -> str:
         admin_port=here.ports["envoy_admin"],
         xds=("127.0.0.1", here.ports["xds"]),
         snapshot=("127.0.0.1", here.ports["snapshot"]),
-        services={name: ("127.0.0.1", here.ports[name]) for name in SERVICES},
+        services={name: (_host(name), here.ports[name]) for name in SERVICES},
         address=os.environ.get("MOORAGE_ADDRESS", "127.0.0.1"),
     )
 
@@ -109,8 +115,8 @@ def _envoy(here: Installation) -> tuple[str, ...]:
 
 
 def _base() -> dict[str, str]:
-    return {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TZ") if key in os.environ}
+    return {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TZ", "KUBECONFIG") if key in os.environ}
 
 
-async def _answers(port: int, path: str) -> bool:
-    return await probe_http("127.0.0.1", port, path, deadline=2) == 200
+async def _answers(port: int, path: str, *, host: str = "127.0.0.1") -> bool:
+    return await probe_http(host, port, path, deadline=2) == 200
