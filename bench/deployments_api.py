@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 import migrations
+from services.deployer.platforms import Capabilities
 from shared.database import create_engine, create_sessions
 from shared.http.pages import encode_cursor
 from shared.schema import InstanceType, Model, ModelVersion
@@ -59,6 +60,8 @@ FROM generate_series(1, $4::int) n
 
 class NoPlatform:
     """Runs nothing, and says so."""
+
+    capabilities = Capabilities(containers=True)
 
     async def apply(self, workload: object) -> None: ...
 

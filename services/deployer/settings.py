@@ -1,9 +1,11 @@
 """The deployer's settings."""
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
 from shared.settings import ServiceSettings
 
@@ -20,3 +22,16 @@ class DeployerSettings(ServiceSettings):
     resync_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=30.0, description="how often it looks for what lost wake-ups have left"
     )
+    kubernetes_nfs_servers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="NFS servers that any editor may mount, as server or server:/path, separated by commas; those that "
+        "are not listed, admins only",
+    )
+    kubernetes_external_ips: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(), description="networks that a service's external IPs may be of, separated by commas; none by default"
+    )
+
+    @field_validator("kubernetes_nfs_servers", "kubernetes_external_ips", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.deployer.platforms import (
+    Capabilities,
     Cause,
     Evidence,
     Failure,
@@ -46,6 +47,7 @@ class FakePlatform:
     """Decides like the local platform; what becomes of a replica is the test's say (`outcome`)."""
 
     def __init__(self) -> None:
+        self.capabilities = Capabilities(containers=True)
         self.outcome: Callable[[Template], Failure | bool] = lambda _: True
         self.replicas: dict[UUID, dict[str, FakeReplica]] = {}
         self.started: list[str] = []

@@ -162,8 +162,14 @@ class Template:
 
     @cached_property
     def digest(self) -> str:
-        """A hash that is stable over processes, and over releases that add a field with a default."""
-        text = json.dumps(_canonical(self), sort_keys=True, separators=(",", ":"))
+        """A hash that is stable over processes, and over releases that add a field with a default.
+
+        A secret counts like any other variable: releases before `secrets` had it in `env`.
+        """
+        content = _canonical(self)
+        if hidden := content.pop("secrets", None):
+            content["env"] = {**content.get("env", {}), **hidden}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -123,3 +123,5 @@ def test_a_digest_is_the_same_for_good() -> None:
     """A change of this value restarts every replica of every user at an upgrade."""
     made = Template(runtime="inference", command=("python", "-m", "modelserver"), model=Model("fraud", 1, "sha256:00"))
     assert made.digest == "72bc2ad69ac9871c2aec0fbf46961a1072442fc62b00f609fb6cabe60dbe6153"
+    hidden = replace(made, env={"THREADS": "1"}, secrets={"KEY": "hunter2"})
+    assert hidden.digest == replace(made, env={"THREADS": "1", "KEY": "hunter2"}).digest, "as before it was hidden"

@@ -226,7 +226,7 @@ async def test_only_one_process_owns_the_replicas(local: LocalWorld, monkeypatch
 
 
 async def test_no_secret_touches_the_disk(local: LocalWorld) -> None:
-    wanted = workload(template=template(PASSWORD="correct horse battery staple"))
+    wanted = workload(template=replace(template(), secrets={"PASSWORD": "correct horse battery staple"}))
     (found,) = await drive(local.platform, wanted)
     assert "battery" in await ask(found, "/env")
     files = [path for path in local.root.rglob("*") if path.is_file()]
