@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from services.deployer.platforms import Cause, Model, Resources, Template
+from services.deployer.platforms.environment import THREADS, defaults, expand, inherited, literal
 from services.deployer.platforms.local import health
-from services.deployer.platforms.local.environment import expand, inherited, threads
 from services.deployer.platforms.local.health import Health, Verdict, backoff
 from services.deployer.platforms.local.state import RunState
 from services.deployer.platforms.local.verdict import judge
@@ -84,14 +84,19 @@ def test_the_probes_verdict_names_the_last_answer() -> None:
 
 def test_references_are_filled_in_as_kubernetes_does() -> None:
     env = {"PORT": "80", "A": "$(PORT)"}
-    assert expand(["$(PORT)", "x$(PORT)$(PORT)", "$$(PORT)", "$(NONE)", "$PORT", "$(A)"], env) == [
-        "80",
-        "x8080",
-        "$(PORT)",
-        "$(NONE)",
-        "$PORT",
-        "$(PORT)",
-    ]
+    filled = {
+        "$(PORT)": "80",
+        "x$(PORT)$(PORT)": "x8080",
+        "$$(PORT)": "$(PORT)",
+        "$$$(PORT)": "$80",
+        "$$": "$",
+        "$(NONE)": "$(NONE)",
+        "$PORT": "$PORT",
+        "$(PORT": "$(PORT",
+        "$(A)": "$(PORT)",
+    }
+    assert expand(list(filled), env) == list(filled.values())
+    assert expand([literal(word) for word in filled], env) == list(filled)
 
 
 def test_nothing_of_the_platform_is_inherited() -> None:
@@ -103,7 +108,7 @@ def test_nothing_of_the_platform_is_inherited() -> None:
 
 @pytest.mark.parametrize(("cpu", "expected"), [(0.2, "1"), (1.0, "1"), (3.5, "3")])
 def test_threads_follow_the_cpu_limit(cpu: float, expected: str) -> None:
-    assert set(threads(cpu).values()) == {expected}
+    assert {defaults(cpu)[name] for name in THREADS} == {expected}
 
 
 def test_a_templates_digest_is_its_content() -> None:

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from services.deployer.platforms.local import environment
+from services.deployer.platforms import environment
 from services.deployer.platforms.local.host import MARK, Host
 from services.deployer.platforms.local.state import Record
 from services.deployer.platforms.platform import Workload
@@ -25,19 +25,13 @@ def order(workload: Workload, *, record: Record, run: Path, work: Path, host: Ho
         steps.append({"name": "pull", "argv": pull, "env": signed, "unless": model_path})
     env = {
         **environment.inherited(os.environ),
-        **environment.threads(template.resources.cpu),
-        "PYTHONUNBUFFERED": "1",  # or the last lines before a crash would be lost
+        **environment.defaults(template.resources.cpu),
         **template.env,
         **template.secrets,
         "PYTHONPATH": _python_path({**template.env, **template.secrets}),
-        **environment.describe(
-            workload,
-            replica_id=record.id,
-            address=record.host,
-            port=record.port,
-            node=options.node,
-            area=options.area,
-            model_path=model_path,
+        **environment.served(workload, port=record.port, area=options.area, model_path=model_path),
+        **environment.place(
+            node=options.node, name=record.id, namespace=workload.group, address=record.host, host=record.host
         ),
         "MOORAGE_TERMINATION_LOG": str(run / "termination"),
         MARK: record.nonce,

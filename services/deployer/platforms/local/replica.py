@@ -15,7 +15,8 @@ from pathlib import Path
 
 import structlog
 
-from services.deployer.platforms.local import environment, health, logs, verdict
+from services.deployer.platforms import environment
+from services.deployer.platforms.local import health, logs, verdict
 from services.deployer.platforms.local.health import Health, Verdict
 from services.deployer.platforms.local.host import MARK, Host, has_gpu, marked, sweep
 from services.deployer.platforms.local.order import order
