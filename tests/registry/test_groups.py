@@ -102,8 +102,8 @@ async def test_quota_shows_what_live_deployments_have_reserved(registry: Registr
         "gpu": {"used": 0.2, "limit": None},
         "deployments": {"used": 2, "limit": None},
         "by": [
-            {"deployment": "score", "cpu": 2.0, "memory": 50, "gpu": 0.0},
-            {"deployment": "churn", "cpu": 1.5, "memory": 100, "gpu": 0.2},
+            {"deployment": "score", "created_by": "ana", "cpu": 2.0, "memory": 50, "gpu": 0.0},
+            {"deployment": "churn", "created_by": "ana", "cpu": 1.5, "memory": 100, "gpu": 0.2},
         ],
     }
     patched = await registry.call("PATCH", "/groups/risk/quota", {"memory": "1Ki"}, by=registry.admin)

@@ -14,6 +14,7 @@ async def test_gpu_is_shown_as_it_was_written(registry: Registry) -> None:
         made = await registry.make("/instance-types", SMALL | {"id": f"t{number}", "gpu": given})
         assert (made["gpu"], made["cpu"], made["memory"]) == (shown, 0.5, 1 << 30)
         assert (await registry.call("GET", f"/instance-types/t{number}", by=registry.admin)).json() == made
+        assert (made["deployments"], made["deployments_total"]) == ([], 0)
 
 
 async def test_sizes_that_make_no_sense(registry: Registry) -> None:
@@ -77,6 +78,29 @@ async def test_what_live_deployments_use_can_grow_but_not_shrink(registry: Regis
     grown = (await registry.call("PATCH", "/instance-types/gpu-1", change, by=registry.admin)).json()
     assert (grown["cpu"], grown["gpu"], grown["node_selector"]) == (4.0, "1(T4)", {"disk": "ssd", "rack": "7"})
     assert grown["tolerations"][0]["key"] == "gpu"
+    assert [use["deployment"] for use in grown["deployments"]] == ["asleep", "churn"]
     await registry.make("/instance-types", SMALL)
     assert (await registry.call("PATCH", "/instance-types/cpu-1", {"cpu": 0.25}, by=registry.admin)).status_code == 200
     assert (await registry.call("DELETE", "/instance-types/cpu-1", by=registry.admin)).status_code == 204
+
+
+async def test_a_type_says_which_deployments_are_on_it(registry: Registry) -> None:
+    ana = await registry.people.add("ana", groups=[("risk", "read")])
+    await registry.make("/groups", {"id": "secret"})
+    await registry.make("/instance-types", SMALL)
+    await registry.deploy("churn", group="risk", phase="Deployed")
+    await registry.deploy("asleep", group="risk", stopped=True, phase="Stopped")
+    await registry.deploy("hidden", group="secret")
+    await registry.deploy("elsewhere", group="risk", instance_type="cpu-2")
+    on_it = {"version": 1, "model": "risk/churn/1", "group": "risk"}
+    seen = [
+        {**on_it, "deployment": "asleep", "stopped": True, "phase": "Stopped"},
+        {**on_it, "deployment": "churn", "stopped": False, "phase": "Deployed"},
+    ]
+    shown = (await registry.call("GET", "/instance-types/cpu-1", by=ana)).json()
+    assert (shown["deployments"], shown["deployments_total"]) == (seen, 3)
+    asked = await registry.call(
+        "PATCH", "/instance-types/cpu-1", {"cpu": 2}, by=registry.admin, params={"dry_run": "true"}
+    )
+    assert [use["deployment"] for use in asked.json()["deployments"]] == ["asleep", "churn", "hidden"]
+    assert (await registry.call("GET", "/instance-types/cpu-1", by=ana)).json()["cpu"] == 0.5

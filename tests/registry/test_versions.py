@@ -79,10 +79,43 @@ async def test_large_curves_are_read_apart(registry: Registry) -> None:
     version = await registry.make(VERSIONS, {"artifact": uri, "curves": {"loss": long, "lr": [[0, 0.1]]}})
     assert (version["curves"], version["large_curves"]) == ({"lr": [[0, 0.1]]}, {"loss": 48_000})
     curve = await registry.call("GET", f"{VERSIONS}/1/curves/loss", by=registry.admin)
-    assert curve.json() == {"name": "loss", "points": long}
+    assert curve.json() == {"name": "loss", "total": 48_000, "points": long}
     assert (await registry.call("GET", f"{VERSIONS}/1/curves/nope", by=registry.admin)).status_code == 404
     too_long = {"artifact": uri, "curves": {"a": [[0, 0]] * 60_000, "b": [[0, 0]] * 60_000}}
     assert (await registry.call("POST", VERSIONS, too_long, by=registry.admin)).status_code == 422
+
+
+async def test_curves_are_cut_to_what_a_plot_can_show_and_keep_their_extremes(registry: Registry) -> None:
+    await registry.make("/groups", {"id": "risk"})
+    loss: list[list[float | None]] = [[step, 1 / (1 + step) + (step % 7) / 1000] for step in range(50_000)]
+    loss[31_234][1], loss[40_001][1], loss[77][1] = 99.0, -5.0, None
+    gap = [[step, None if 1000 <= step < 3000 else 1.0] for step in range(4000)]
+    uri = await registry.uploaded()
+    await registry.make(VERSIONS, {"artifact": uri, "curves": {"loss": loss, "gap": gap, "lr": [[0, 0.1], [1, 0.2]]}})
+
+    async def points(curve: str, most: int) -> list[list[float | None]]:
+        answer = await registry.call("GET", f"{VERSIONS}/1/curves/{curve}?points={most}", by=registry.admin)
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["points"])
+
+    for most in (4, 5, 100, 1000, 10_000):
+        shown = await points("loss", most)
+        assert most // 2 < len(shown) <= most
+        steps = [step for step, _ in shown]
+        assert steps == sorted(set(steps))  # in their order, none doubled
+        assert all(loss[int(step or 0)] == [step, value] for step, value in shown)  # measured, not averaged
+        assert [31_234, 99.0] in shown
+        assert [40_001, -5.0] in shown
+        assert (shown[0], shown[-1]) == (loss[0], loss[-1])
+    assert [step for step, value in await points("gap", 102) if value is None] != []
+    assert await points("lr", 4) == [[0, 0.1], [1, 0.2]]
+    version = (await registry.call("GET", f"{VERSIONS}/1?points=500", by=registry.admin)).json()
+    assert version["large_curves"] == {}
+    assert max(map(len, version["curves"].values())) <= 500
+    assert [31_234, 99.0] in version["curves"]["loss"]
+    for bad in ("3", "10001", "-1", "x", "1e3"):
+        answer = await registry.call("GET", f"{VERSIONS}/1/curves/loss?points={bad}", by=registry.admin)
+        assert code(answer) == "validation_failed"
 
 
 async def test_lineage_names_the_live_deployments_and_guards_the_version(registry: Registry) -> None:

@@ -170,6 +170,7 @@ def _quota(group: Group, by: Sequence[Deployment], response: Response) -> QuotaV
         by=[
             DeploymentUse(
                 deployment=each.id,
+                created_by=each.created_by,
                 cpu=float(each.reserved_cpu),
                 memory=each.reserved_memory,
                 gpu=float(each.reserved_gpu),

@@ -78,6 +78,7 @@ class DeploymentUse(BaseModel):
     """What one deployment has reserved: every live version at its most replicas."""
 
     deployment: str = Field(examples=["churn"])
+    created_by: str = Field(description="who made it", examples=["ana"])
     cpu: float = Field(description="cores")
     memory: int = Field(description="bytes")
     gpu: float = Field(description="cards")

@@ -4,13 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from services.registry import usage
 from services.registry.instance_types import commands, queries
 from services.registry.instance_types.domain import Gpu
 from services.registry.instance_types.schemas import (
+    MOST_USES,
     InstanceTypeCreate,
+    InstanceTypeDetail,
     InstanceTypePatch,
     InstanceTypeView,
     Toleration,
+    TypeUse,
 )
 from services.registry.parameters import DRY_RUN, InstanceTypeId, problems
 from shared.http import (
@@ -23,6 +27,7 @@ from shared.http import (
     Paging,
     Permission,
     TransactionRoute,
+    Unit,
     etag,
 )
 from shared.schema import InstanceType
@@ -49,19 +54,20 @@ async def list_instance_types(
 @router.post("", status_code=201, summary="Offer an instance type", responses=problems(409), dependencies=DRY_RUN)
 async def create_instance_type(
     *, body: InstanceTypeCreate, caller: CurrentCaller, unit: CurrentUnit, response: Response
-) -> InstanceTypeView:
+) -> InstanceTypeDetail:
     """For platform admins."""
     caller.require_admin()
     made = await commands.create(unit.session, body)
     response.headers["Location"] = f"/api/v1/instance-types/{made.id}"
-    return _answer(made, caller, response)
+    return await _answer(unit, made, caller, response)
 
 
 @router.get("/{instance_type}", summary="Get an instance type")
 async def get_instance_type(
     *, instance_type: InstanceTypeId, caller: CurrentCaller, unit: CurrentUnit, response: Response
-) -> InstanceTypeView:
-    return _answer(await queries.find(unit.session, instance_type, caller=caller), caller, response)
+) -> InstanceTypeDetail:
+    """With the live deployments that run on it."""
+    return await _answer(unit, await queries.find(unit.session, instance_type, caller=caller), caller, response)
 
 
 @router.patch("/{instance_type}", summary="Change an instance type", responses=problems(409, 412), dependencies=DRY_RUN)
@@ -73,13 +79,14 @@ async def update_instance_type(
     unit: CurrentUnit,
     response: Response,
     if_match: IfMatch = None,
-) -> InstanceTypeView:
+) -> InstanceTypeDetail:
     """For platform admins. A JSON merge patch. What runs keeps the size it was given; a size that live deployments use
-    can grow, but not shrink (`in_use` names them)."""
+    can grow, but not shrink (`in_use` names them). The answer says which deployments are on it; with `dry_run`, before
+    anything has changed."""
     await queries.find(unit.session, instance_type, caller=caller)
     caller.require_admin()
     changed = await commands.change(unit.session, instance_type, body, caller=caller, if_match=if_match)
-    return _answer(changed, caller, response)
+    return await _answer(unit, changed, caller, response)
 
 
 @router.delete(
@@ -102,9 +109,26 @@ async def delete_instance_type(
     await commands.delete(unit.session, instance_type, caller=caller, if_match=if_match)
 
 
-def _answer(found: InstanceType, caller: Caller, response: Response) -> InstanceTypeView:
+async def _answer(unit: Unit, found: InstanceType, caller: Caller, response: Response) -> InstanceTypeDetail:
     response.headers["ETag"] = etag(found.version)
-    return _view(found, caller)
+    uses = await usage.of_instance_type(unit.session, found.id)
+    seen = [use for use in uses if caller.may(Permission.READ, use.group)]
+    return InstanceTypeDetail(
+        **_view(found, caller).model_dump(),
+        deployments=[_use(use) for use in seen[:MOST_USES]],
+        deployments_total=len({use.deployment for use in uses}),
+    )
+
+
+def _use(use: usage.Use) -> TypeUse:
+    return TypeUse(
+        deployment=use.deployment,
+        group=use.group,
+        version=use.number,
+        model=use.model,
+        stopped=use.stopped,
+        phase=use.phase,
+    )
 
 
 def _view(found: InstanceType, caller: Caller) -> InstanceTypeView:

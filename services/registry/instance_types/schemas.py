@@ -82,6 +82,10 @@ class InstanceTypePatch(Body):
         return value
 
 
+MOST_USES = 200
+"""So many uses are shown with a type."""
+
+
 class InstanceTypeView(BaseModel):
     id: str = Field(examples=["cpu-1"])
     name: str = Field(examples=["One core"])
@@ -93,3 +97,21 @@ class InstanceTypeView(BaseModel):
     groups: list[str] | None = Field(description="null: all; otherwise those of them that you may see")
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class TypeUse(BaseModel):
+    """A version of a live deployment that runs on this type."""
+
+    deployment: str = Field(examples=["churn"])
+    group: str = Field(examples=["risk"])
+    version: int = Field(description="the number under which the deployment has it", examples=[2])
+    model: str = Field(examples=["risk/churn/3"])
+    stopped: bool = Field(description="a stopped one uses nothing now, but needs the type to be started again")
+    phase: str = Field(examples=["Deployed"])
+
+
+class InstanceTypeDetail(InstanceTypeView):
+    """With who would feel it if the type changed or went."""
+
+    deployments: list[TypeUse] = Field(description=f"the live ones on it that you may see, at most {MOST_USES}")
+    deployments_total: int = Field(description="number of all live deployments on it", examples=[3])

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from services.registry import usage
@@ -15,7 +15,16 @@ from services.registry.models import queries as models
 from services.registry.models.domain import metrics_summary
 from services.registry.parameters import DRY_RUN, GroupId, ModelName, VersionNumber, problems
 from services.registry.versions import commands, queries
-from services.registry.versions.schemas import CurveView, Serving, VersionCreate, VersionSummary, VersionView
+from services.registry.versions.curves import FEWEST, downsample
+from services.registry.versions.schemas import (
+    LARGE,
+    MOST_POINTS,
+    CurveView,
+    Serving,
+    VersionCreate,
+    VersionSummary,
+    VersionView,
+)
 from shared.errors import NotFound, ValidationFailed
 from shared.http import Caller, CurrentCaller, CurrentUnit, Page, Paging, Permission, TransactionRoute, Unit
 from shared.schema import Model, ModelVersion
@@ -31,6 +40,16 @@ Run = Annotated[
     ),
 ]
 CurveName = Annotated[str, Path(pattern=r"^[^\x00-\x1f\x7f/]+$", max_length=100, examples=["loss"])]
+Points = Annotated[
+    int | None,
+    Query(
+        ge=FEWEST,
+        le=LARGE,
+        description="for plotting: at most so many points of a curve. Of each stretch the lowest and the highest are"
+        " kept (min–max buckets), and the first and the last of all",
+        examples=[1000],
+    ),
+]
 PartKey = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["encoder"])]
 
 
@@ -98,11 +117,13 @@ async def get_model_version(
     caller: CurrentCaller,
     unit: CurrentUnit,
     response: Response,
+    points: Points = None,
 ) -> VersionView:
-    """With its metrics, parameters and curves, and the live deployments that stand on it."""
+    """With its metrics, parameters and curves, and the live deployments that stand on it. With `points`, all curves are
+    in `curves`, the large ones too, each of at most so many points."""
     _require(caller, Permission.READ, group, model)
     found, version = await queries.find(unit.session, group, model, number)
-    return await _answer(unit, caller, found, version, response)
+    return await _answer(unit, caller, found, version, response, points=points)
 
 
 @router.delete(
@@ -134,11 +155,14 @@ async def get_curve(
     name: CurveName,
     caller: CurrentCaller,
     unit: CurrentUnit,
+    points: Points = None,
 ) -> CurveView:
-    """All its points."""
+    """All its points, or the `points` that show its shape."""
     _require(caller, Permission.READ, group, model)
-    points = await queries.curve(unit.session, group, model, number, name)
-    return CurveView.model_construct(name=name, points=points)
+    kept = await queries.curve(unit.session, group, model, number, name)
+    return CurveView.model_construct(
+        name=name, total=len(kept), points=kept if points is None else downsample(kept, points)
+    )
 
 
 @router.get(
@@ -241,11 +265,15 @@ def _pick(artifact: Any, key: str | None) -> str:
     return str(artifact[key])
 
 
-async def _answer(unit: Unit, caller: Caller, model: Model, version: ModelVersion, response: Response) -> VersionView:
+async def _answer(
+    unit: Unit, caller: Caller, model: Model, version: ModelVersion, response: Response, *, points: int | None = None
+) -> VersionView:
     # A version is never changed: its first state is its only one.
     response.headers["ETag"] = '"1"'
     fields = (await _summaries(unit, caller, model, [version]))[0]
-    curves, large = await queries.curves(unit.session, version)
+    curves, large = await queries.curves(unit.session, version, longest=LARGE if points is None else MOST_POINTS)
+    if points is not None:
+        curves = {name: downsample(kept, points) for name, kept in curves.items()}
     return VersionView(
         **fields,
         group=model.group_id,

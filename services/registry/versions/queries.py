@@ -8,7 +8,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry.parameters import after
-from services.registry.versions.schemas import LARGE
 from shared.errors import NotFound
 from shared.http import PageQuery
 from shared.schema import Model, ModelAlias, ModelCurve, ModelVersion
@@ -54,18 +53,20 @@ async def aliases(session: AsyncSession, model_id: int, numbers: Sequence[int]) 
     return named
 
 
-async def curves(session: AsyncSession, version: ModelVersion) -> tuple[dict[str, Any], dict[str, int]]:
-    """The curves that are not large, and how many points the large ones have."""
+async def curves(
+    session: AsyncSession, version: ModelVersion, *, longest: int
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """The curves of at most `longest` points, and how many points the other ones have."""
     length = func.jsonb_array_length(ModelCurve.points, type_=Integer)
     rows = await session.execute(
-        select(ModelCurve.name, length, case((length <= LARGE, ModelCurve.points)))
+        select(ModelCurve.name, length, case((length <= longest, ModelCurve.points)))
         .where(ModelCurve.model_id == version.model_id, ModelCurve.number == version.number)
         .order_by(ModelCurve.name)
     )
     shown: dict[str, Any] = {}
     large: dict[str, int] = {}
     for name, points, values in rows:
-        if points > LARGE:
+        if points > longest:
             large[name] = points
         else:
             shown[name] = values

@@ -90,7 +90,9 @@ class VersionView(VersionSummary):
     model: str = Field(examples=["churn"])
     metrics: str | dict[str, Any] | None
     parameters: dict[str, Any]
-    curves: dict[str, list[list[float | None]]] = Field(description=f"those with at most {LARGE} points")
+    curves: dict[str, list[list[float | None]]] = Field(
+        description=f"those with at most {LARGE} points; with `points`, all of them"
+    )
     large_curves: dict[str, int] = Field(
         description="name → number of points of the other ones; read them at …/curves/{name}",
         examples=[{"loss": 48000}],
@@ -103,4 +105,5 @@ class VersionView(VersionSummary):
 
 class CurveView(BaseModel):
     name: str = Field(examples=["loss"])
+    total: int = Field(description="number of points that are stored", examples=[48000])
     points: list[list[float | None]] = Field(description="[[step, value], …]")
