@@ -72,12 +72,15 @@ class Reconciler:
     async def enforce(self, deployment: str, *, within: float) -> Outcome:
         """Wait until Envoy follows what is committed now, at most `within` seconds."""
         waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(deployment, []).append(waiter)
+        self._keep_waiting(deployment, [waiter])
         self._controller.wake(deployment)
-        done, _ = await asyncio.wait({waiter}, timeout=within)
-        if done:
-            return waiter.result()
-        self._put_back(deployment, [each for each in self._waiters.pop(deployment, []) if each is not waiter])
+        try:
+            done, _ = await asyncio.wait({waiter}, timeout=within)
+            if done:
+                return waiter.result()
+        finally:
+            waiter.cancel()
+            self._keep_waiting(deployment, [])
         cause = (
             f"Envoy has not acknowledged it within {within:g} s" if self._store.connected else "No Envoy is connected"
         )
@@ -124,15 +127,17 @@ class Reconciler:
             await self._record(plan, outcome)
         finally:
             if outcome is None or isinstance(outcome, Pending):
-                self._put_back(deployment, waiters)
+                self._keep_waiting(deployment, waiters)
             else:
                 for waiter in waiters:
                     if not waiter.done():
                         waiter.set_result(outcome)
 
-    def _put_back(self, deployment: str, waiters: list[asyncio.Future[Outcome]]) -> None:
-        if waiters:
-            self._waiters.setdefault(deployment, []).extend(waiters)
+    def _keep_waiting(self, deployment: str, more: list[asyncio.Future[Outcome]]) -> None:
+        """These too, and no longer those that have given up."""
+        waiting = [each for each in (*self._waiters.pop(deployment, []), *more) if not each.done()]
+        if waiting:
+            self._waiters[deployment] = waiting
 
     async def _read(self, deployment: str) -> Plan:
         async with self._reading() as session:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import insert, select
 
+from services.gateway.envoy.publisher import Pending
 from shared.schema import EndpointClient, request_samples
 from tests.gateway.envoy.harness import Envoy, Stub, basic, call, until
 from tests.gateway.world import Gateway
@@ -266,3 +267,15 @@ async def test_what_could_do_harm_or_makes_no_sense_is_refused(gateway: Gateway)
         answer = await gateway.http.post(CLIENTS, json=body, headers=ana)
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer), body
     assert (await gateway.http.get(CLIENTS, headers=ana)).json()["items"] == []
+
+
+async def test_who_has_given_up_waiting_is_forgotten(gateway: Gateway) -> None:
+    """With no Envoy connected nothing is decided, and whoever waited must not be kept until it is."""
+    await gateway.deployer.deploy("churn", {})
+    reconciler = gateway.parts.reconciler
+    for within in (0.001, 0.01, 0.1):
+        assert isinstance(await reconciler.enforce("churn", within=within), Pending)
+    gone = asyncio.create_task(reconciler.enforce("churn", within=60))  # a caller that hangs up
+    await until(lambda: reconciler._waiters, what="it waits")
+    gone.cancel()
+    await until(lambda: not reconciler._waiters, what="nobody is kept")

@@ -7,7 +7,6 @@ way side by side; the order within each is `peer.py`'s. What Envoy refuses is ta
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -105,9 +104,13 @@ class Publisher:
                 for each, routes in changes.items()
             }
         )
-        if waiters and self._store.connected:
-            await asyncio.wait(waiters.values(), timeout=within)
-        return {each: waiter.result() if waiter.done() else self._pending(within) for each, waiter in waiters.items()}
+        try:
+            if waiters and self._store.connected:
+                await asyncio.wait(waiters.values(), timeout=within)
+            return {each: w.result() if w.done() else self._pending(within) for each, w in waiters.items()}
+        finally:
+            for waiter in waiters.values():
+                waiter.cancel()  # those that are left: nobody waits for them any more
 
     async def close(self) -> None:
         """Let what is being recorded reach the disk, if the disk takes it."""
@@ -124,7 +127,7 @@ class Publisher:
     def _want(self, changes: Mapping[str, _Change]) -> None:
         for bundle_id, change in changes.items():
             if (earlier := self._open.get(bundle_id)) is not None:
-                change.waiters.extend(earlier.waiters)
+                change.waiters.extend(waiter for waiter in earlier.waiters if not waiter.done())
                 change.before = earlier.bundle
             self._open[bundle_id] = change
             self._acknowledged.pop(bundle_id, None)
@@ -166,7 +169,7 @@ class Publisher:
                 batch, self._acknowledged = self._acknowledged, {}
                 try:
                     await asyncio.to_thread(self._snapshot.write, {i: c.bundle for i, c in batch.items()})
-                except sqlite3.Error:
+                except Exception:  # whatever it is: given up, what is open would never be told of
                     _log.exception("snapshot not written, trying again")
                     self._acknowledged = batch | self._acknowledged
                     await asyncio.sleep(_RETRY_SNAPSHOT_AFTER)
