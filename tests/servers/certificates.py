@@ -1,5 +1,6 @@
-"""A certificate authority of a test's own, and a server certificate for loopback."""
+"""A certificate authority of a test's own, and a server certificate for loopback and other addresses."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 
-def issue(folder: Path) -> tuple[Path, Path]:
+def issue(folder: Path, *, addresses: Iterable[str] = ("127.0.0.1",)) -> tuple[Path, Path]:
     """Files: the authority's certificate; the server's key and certificate in one (PKCS 8, PEM)."""
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority, server = _name("Moorage test authority"), _name("127.0.0.1")
@@ -20,9 +21,10 @@ def issue(folder: Path) -> tuple[Path, Path]:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(ca_key, hashes.SHA256())
     )
+    names = [x509.IPAddress(ip_address(each)) for each in addresses]
     certificate = (
         _builder(server, authority, key)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
     ca_file, server_file = folder / "ca.pem", folder / "server.pem"
