@@ -1,8 +1,8 @@
 """The deployer's own errors; how they become HTTP stands in shared.http.problems."""
 
-from shared.errors import LimitReached, PermissionDenied, ValidationFailed
+from shared.errors import Conflict, LimitReached, PermissionDenied, ValidationFailed
 
-__all__ = ["DeploymentDisabled", "VersionLimitReached", "WeightsExceedTotal"]
+__all__ = ["AddressTaken", "DeploymentDisabled", "UnsupportedByPlatform", "VersionLimitReached", "WeightsExceedTotal"]
 
 
 class DeploymentDisabled(PermissionDenied):
@@ -17,3 +17,13 @@ class WeightsExceedTotal(ValidationFailed):
 
 class VersionLimitReached(LimitReached):
     title = "The deployment has as many live versions as it may have"
+
+
+class UnsupportedByPlatform(ValidationFailed):
+    code = "unsupported_by_platform"
+    title = "The platform cannot run this"
+
+
+class AddressTaken(Conflict):
+    code = "address_taken"
+    title = "The address is taken"

@@ -95,6 +95,7 @@ class Reconciler:
                 keep=loaded.keep,
                 serving=loaded.serving,
                 vault=self._vault,
+                capabilities=self._platform.capabilities,
             )
         except Unbuildable as error:
             status = unbuildable(

@@ -277,7 +277,8 @@ def _enforced(world: World) -> _Enforced:
 def _readiness(world: World, versions: Sequence[dict[str, Any]], failures: Sequence[dict[str, Any]]) -> dict[str, Any]:
     ready, wanted = (sum(version[key] for version in versions) for key in ("ready", "wanted"))
     if all(version["ready"] >= version["wanted"] for version in versions):
-        message = f"{ready} of {wanted} replicas are ready."
+        # The platform may run more than the least that is wanted, up to the versions' maximum.
+        message = f"{ready} of {wanted} replicas are ready." if ready <= wanted else f"{ready} replicas are ready."
         return {"type": "Ready", "status": "True", "reason": "AllReplicasReady", "message": message}
     reason, message = "ReplicasNotReady", f"{ready} of {wanted} replicas are ready."
     if failures:

@@ -8,6 +8,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, Str
 DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", min_length=1, max_length=40)]
 """An id: lower-case letters, digits and inner hyphens, at most 40 characters."""
 
+# The syntax of Kubernetes labels; its own length limit is enforced where it is meant.
+LabelKey = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
+]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
+
 
 def _storable(value: str) -> str:
     if "\x00" in value:

@@ -22,7 +22,7 @@ from services.deployer.deployments.domain import (
     split_traffic,
 )
 from services.deployer.deployments.secrets import EnvVault
-from services.deployer.platforms import Cause, Evidence, Failure, Phase, Replica
+from services.deployer.platforms import Capabilities, Cause, Evidence, Failure, Phase, Replica
 from services.deployer.status import Before, Routed, World, assess, is_hopeless
 from services.deployer.workloads import workloads
 from shared.secrets import Vault
@@ -197,6 +197,7 @@ def test_a_template_is_made_of_what_a_replica_is_made_of() -> None:
             keep=frozenset(),
             serving=frozenset(),
             vault=vault,
+            capabilities=Capabilities(containers=True),
         )
         return made[0].template.digest
 

@@ -15,7 +15,8 @@ async def test_a_secret_never_leaks(deployer: Deployer, capsys: pytest.CaptureFi
     document = await deployer.deploy(env={"KEY": {"secret": SECRET}, "THREADS": "1"})
     assert document["versions"][0]["env"] == {"KEY": {"secret": True}, "THREADS": "1"}
     (replica,) = deployer.platform.all(phase=Phase.READY)
-    assert replica.workload.template.env == {"KEY": SECRET, "THREADS": "1"}
+    assert replica.workload.template.env == {"THREADS": "1"}
+    assert replica.workload.template.secrets == {"KEY": SECRET}
     paths = ("", "/versions", "/revisions", "/log", "/replicas")
     shown = [json.dumps(document), *[(await deployer.call("GET", f"/deployments/churn{path}")).text for path in paths]]
     refused = await deployer.call(
@@ -46,7 +47,7 @@ async def test_a_secret_stays_as_it_stands_and_shows_when_it_changes(deployer: D
     assert revision["diff"] == [{"path": "/versions/1/env/KEY", "before": {"secret": True}, "after": {"secret": True}}]
     await deployer.ok("POST", "/deployments/churn/rollback?wait=settled", {"revision": 1})
     await eventually(lambda: len(deployer.platform.all(phase=Phase.READY)) == 1)
-    assert deployer.platform.all(phase=Phase.READY)[0].workload.template.env == {"KEY": SECRET}
+    assert deployer.platform.all(phase=Phase.READY)[0].workload.template.secrets == {"KEY": SECRET}
     unknown = await deployer.call("PATCH", "/deployments/churn/versions/1", {"env": {"OTHER": {"secret": True}}})
     assert (unknown.status_code, unknown.json()["errors"][0]["pointer"]) == (422, "/env/OTHER/secret")
     cleared = await deployer.ok("PATCH", "/deployments/churn/versions/1", {"env": {"KEY": None}})

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.deployer.deployments import admission, drafts, queries
 from services.deployer.deployments.diff import Change, difference
-from services.deployer.deployments.domain import Spec, free_id, numbers_of, version_of
+from services.deployer.deployments.domain import Spec, free_id, moved_secrets, numbers_of, version_of
+from services.deployer.deployments.policy import Policy
 from services.deployer.deployments.resolver import Resolver
 from services.deployer.deployments.schemas import (
     DesiredState,
@@ -60,6 +61,7 @@ class Commands:
     session: AsyncSession
     caller: Caller
     vault: EnvVault
+    policy: Policy
     versions_limit: int
     if_match: str | None = None
     dry_run: bool = False
@@ -161,9 +163,13 @@ class Commands:
             for index, version in enumerate(earlier["versions"]):
                 now = version_of(spec, version["number"])
                 # How often it was redeployed is no state to go back to: it would only restart what is the same.
-                again = {**version, "restart": now["restart"]} if now else version
-                same = now is not None and {**again, "resources": now["resources"]} == now
-                versions.append(now if same and now else await resolver.check(again, pointer=f"/versions/{index}"))
+                again = version
+                if now is not None:
+                    again = {**version, "restart": now["restart"] + moved_secrets(now["env"], version["env"])}
+                    if {**again, "resources": now["resources"]} == now:
+                        versions.append(now)
+                        continue
+                versions.append(await resolver.again(again, standing=now, pointer=f"/versions/{index}"))
             return {**earlier, "versions": versions}
 
         message = message or f"roll back to revision {revision}"
@@ -189,7 +195,7 @@ class Commands:
             standing=None,
             last=0,
             limit=self.versions_limit,
-            resolver=self._resolver(group),
+            resolver=self._resolver(group, uid=None),
             pointer="/versions/{}" if not isinstance(body, PostDeployment) or body.model is None else "",
         )
         uid = uuid4()
@@ -271,7 +277,7 @@ class Commands:
     ) -> Accepted:
         before, was_stopped = _spec(row), row.stopped
         stopped = was_stopped if stopped is None else stopped
-        spec = await draft(row, before, self._resolver(row.group_id))
+        spec = await draft(row, before, self._resolver(row.group_id, uid=row.uid))
         if spec == before and stopped == was_stopped:
             return Accepted(row=row)
         self._require(row, own=not set(numbers_of(before)) <= set(numbers_of(spec)))  # to drop a version is to delete
@@ -342,8 +348,10 @@ class Commands:
             generation=row.generation,
         )
 
-    def _resolver(self, group: str) -> Resolver:
-        return Resolver(session=self.session, caller=self.caller, group=group, vault=self.vault)
+    def _resolver(self, group: str, *, uid: UUID | None) -> Resolver:
+        return Resolver(
+            session=self.session, caller=self.caller, group=group, uid=uid, vault=self.vault, policy=self.policy
+        )
 
 
 def _spec(row: Deployment) -> Spec:

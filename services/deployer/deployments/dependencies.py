@@ -1,16 +1,18 @@
 """What the routes about deployments are given: the commands of this request, and how an answer is made of them."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import orjson
 from fastapi import Depends, Path, Query, Request, Response
 
 from services.deployer.deployments import queries
 from services.deployer.deployments.commands import Accepted, Commands
+from services.deployer.deployments.policy import Policy
 from services.deployer.deployments.secrets import EnvVault
 from services.deployer.deployments.views import document
 from services.deployer.deployments.waiting import Timeout, Wait, wait_until
+from services.deployer.platforms import Platform
 from services.deployer.settings import DeployerSettings
 from shared.http import CurrentCaller, CurrentUnit, DnsLabel, IfMatch, Unit, etag
 from shared.service import Core
@@ -53,6 +55,15 @@ async def _public_url(request: Request) -> str:
     return _settings(request).public_url.rstrip("/")
 
 
+def _policy(request: Request) -> Policy:
+    settings, platform = _settings(request), cast(Platform, request.app.state.platform)
+    return Policy(
+        capabilities=platform.capabilities,
+        nfs_servers=settings.kubernetes_nfs_servers,
+        external_ips=settings.kubernetes_external_ips,
+    )
+
+
 async def _creating(request: Request, unit: CurrentUnit, caller: CurrentCaller, dry_run: DryRun = False) -> Commands:
     """Without If-Match: what is yet to be made nobody has seen."""
     core: Core = request.app.state.core
@@ -60,6 +71,7 @@ async def _creating(request: Request, unit: CurrentUnit, caller: CurrentCaller, 
         session=unit.session,
         caller=caller,
         vault=EnvVault(core.vault),
+        policy=_policy(request),
         versions_limit=_settings(request).versions_limit,
         dry_run=dry_run,
     )

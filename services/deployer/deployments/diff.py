@@ -4,11 +4,11 @@ Versions are compared by their number, so that adding one does not show as a cha
 masked, yet a changed one shows as a change.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from services.deployer.deployments.domain import Spec
+from services.deployer.deployments.domain import Spec, VersionSpec
 
 SECRET = {"secret": True}
 _UNNAMED = ("artifact", "size", "framework", "resources")
@@ -30,8 +30,13 @@ def difference(
     return list(_walk("", old, new))
 
 
-def masked_env(env: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value if isinstance(value, str) else SECRET for name, value in env.items()}
+def masked(version: VersionSpec) -> dict[str, Any]:
+    """The version with no secret in it, not even a sealed one."""
+    env = {name: value if isinstance(value, str) else SECRET for name, value in version["env"].items()}
+    shown: dict[str, Any] = {**version, "env": env}
+    if pull_secret := version.get("image_pull_secret"):
+        shown["image_pull_secret"] = {**pull_secret, "password": SECRET}
+    return shown
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,13 @@ class _Secret:
 def _comparable(spec: Spec, *, stopped: bool) -> dict[str, Any]:
     versions = {}
     for version in spec["versions"]:
-        fields = {key: value for key, value in version.items() if key not in ("number", *_UNNAMED)}
-        env = {name: v if isinstance(v, str) else _Secret(v["sealed"]) for name, v in version["env"].items()}
-        versions[str(version["number"])] = {**fields, "env": env}
+        fields: dict[str, Any] = {key: value for key, value in version.items() if key not in ("number", *_UNNAMED)}
+        fields["env"] = {name: v if isinstance(v, str) else _Secret(v["sealed"]) for name, v in version["env"].items()}
+        if pull_secret := version.get("image_pull_secret"):
+            fields["image_pull_secret"] = {**pull_secret, "password": _Secret(pull_secret["password"]["sealed"])}
+        if volumes := version.get("volumes"):
+            fields["volumes"] = {volume["name"]: volume for volume in volumes}
+        versions[str(version["number"])] = fields
     return {**spec, "versions": versions, "stopped": stopped}
 
 

@@ -7,7 +7,7 @@ exact model version and digest, the sizes of the instance type, weights for ever
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from services.deployer.errors import VersionLimitReached, WeightsExceedTotal
 from services.deployer.platforms import surge
@@ -24,21 +24,37 @@ class ReplicaCount(TypedDict):
 
 
 class Size(TypedDict):
-    """What one replica may use: cores, bytes, cards."""
+    """What one replica may use (cores, bytes, cards), and on which nodes: what its instance type said."""
 
     cpu: float
     memory: int
     gpu: float
     gpu_model: str | None
+    node_selector: NotRequired[dict[str, str]]
+    tolerations: NotRequired[list[dict[str, Any]]]
 
 
 class SealedValue(TypedDict):
-    """A secret value of the environment, encrypted; only the reconciler opens it."""
+    """A secret value, encrypted; only the reconciler opens it."""
 
     sealed: str
 
 
+class PullSecretSpec(TypedDict):
+    server: str
+    username: str
+    password: SealedValue
+
+
+class ServiceSpec(TypedDict):
+    type: Literal["LoadBalancer", "ClusterIP"]
+    port: int
+    external_ips: list[str]
+
+
 class VersionSpec(TypedDict):
+    """What is not required is not there unless it was asked for: rows that are older than a field stay as they are."""
+
     number: int
     model: str
     alias: str | None
@@ -52,6 +68,11 @@ class VersionSpec(TypedDict):
     replicas: ReplicaCount
     env: dict[str, str | SealedValue]
     restart: int
+    image: NotRequired[str]
+    image_pull_secret: NotRequired[PullSecretSpec]
+    config_files: NotRequired[dict[str, str]]
+    volumes: NotRequired[list[dict[str, Any]]]
+    service: NotRequired[ServiceSpec]
 
 
 class Traffic(TypedDict):
@@ -85,6 +106,29 @@ def model_reference(version: VersionSpec) -> str:
 
 
 # Versions
+
+
+def moved_secrets(before: Mapping[str, str | SealedValue], after: Mapping[str, str | SealedValue]) -> bool:
+    """Whether a variable has become secret, or is not any more. Its replicas find it elsewhere then, so that they must
+    be fresh ones also where the value, and with it the template's digest, is the same."""
+    return any(isinstance(before[name], str) != isinstance(after[name], str) for name in before.keys() & after.keys())
+
+
+def check_addresses(access: str, versions: Sequence[VersionSpec], *, pointer: str) -> None:
+    """Raises unless addresses past the gateway are of a public deployment, and each of one version. `pointer` has a
+    place for the version's."""
+    taken: set[tuple[str, int]] = set()
+    for index, version in enumerate(versions):
+        if (service := version.get("service")) is None:
+            continue
+        where = f"{pointer.format(index)}/service"
+        if access != "public":
+            message = "is an address past the gateway, which knows no clients: only with access public"
+            raise ValidationFailed.of(where, message)
+        for address in service["external_ips"]:
+            if (address, service["port"]) in taken:
+                raise ValidationFailed.of(where, f"two versions have {address}:{service['port']}")
+            taken.add((address, service["port"]))
 
 
 def check_numbers(numbers: Sequence[int], *, live: Iterable[int], last: int, limit: int) -> None:

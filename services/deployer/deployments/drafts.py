@@ -3,10 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
+from services.deployer.deployments.container import Secret
+from services.deployer.deployments.diff import masked
 from services.deployer.deployments.domain import (
     PROGRESS_DEADLINE,
     Spec,
     VersionSpec,
+    check_addresses,
     check_numbers,
     keep_traffic,
     model_reference,
@@ -22,11 +27,11 @@ from services.deployer.deployments.schemas import (
     PatchVersion,
     Replicas,
     ReplicasPatch,
-    Secret,
     Traffic,
     VersionBody,
 )
-from shared.errors import ValidationFailed
+from services.deployer.deployments.views import container_view
+from shared.errors import FieldProblem, ValidationFailed
 
 __all__ = ["desired", "patched", "patched_version", "with_version", "without_version"]
 
@@ -46,6 +51,7 @@ async def desired(
     versions = await _versions(
         wanted, standing=standing, last=last, limit=limit, resolver=resolver, pointer=pointer, moved_alias=True
     )
+    check_addresses(body.access, versions, pointer=pointer)
     return {
         "name": body.name or id,
         "description": body.description,
@@ -90,6 +96,7 @@ async def patched(
             pointer="/versions/{}",
             moved_alias=False,
         )
+    _check_patched(spec, body)
     if "versions" in given or "traffic" in given:
         cleared = "traffic" in given and body.traffic is None
         spec["traffic"] = {"weights": _weights(body.traffic, None if cleared else standing, spec["versions"])}
@@ -100,18 +107,35 @@ async def patched_version(body: PatchVersion, *, number: int, standing: Spec, re
     """One version, the others as they are."""
     old = version_of(standing, number)
     assert old is not None
-    given = body.model_fields_set
-    wanted = VersionBody(
-        model=body.model or model_reference(old),
-        runtime=(body.runtime or "inference") if "runtime" in given else old["runtime"],
-        instance_type=body.instance_type if "instance_type" in given else old["instance_type"],
-        replicas=_replicas(body.replicas, old) if "replicas" in given else None,
-        env=_env(body.env, old) if "env" in given else _kept(old),
-    )
     version = await resolver.version(
-        wanted, number=number, standing=old, pointer="", moved_alias=body.model is not None
+        _patched_body(body, old), number=number, standing=old, pointer="", moved_alias=body.model is not None
     )
-    return {**standing, "versions": [version if v["number"] == number else v for v in standing["versions"]]}
+    versions = [version if v["number"] == number else v for v in standing["versions"]]
+    check_addresses(standing["access"], versions, pointer="")
+    return {**standing, "versions": versions}
+
+
+def _patched_body(body: PatchVersion, old: VersionSpec) -> VersionBody:
+    """The whole of what the patch asks for. Raises ValidationFailed where its parts are good and their sum is not."""
+    given = body.model_fields_set
+    stands = container_view(masked(old))
+    container = _merge(stands, body.model_dump(include=set(stands), exclude_unset=True))
+    try:
+        return VersionBody(
+            model=body.model or model_reference(old),
+            runtime=(body.runtime or "inference") if "runtime" in given else old["runtime"],
+            instance_type=body.instance_type if "instance_type" in given else old["instance_type"],
+            replicas=_replicas(body.replicas, old) if "replicas" in given else None,
+            env=_env(body.env, old) if "env" in given else _kept(old),
+            **container,
+        )
+    except ValidationError as error:
+        raise ValidationFailed(
+            [
+                FieldProblem("".join(f"/{part}" for part in each["loc"]), each["msg"].removeprefix("Value error, "))
+                for each in error.errors()
+            ]
+        ) from error
 
 
 async def with_version(
@@ -123,6 +147,7 @@ async def with_version(
     versions = sorted([*(v for v in standing["versions"] if v["number"] != number), version], key=lambda v: v["number"])
     numbers = [v["number"] for v in versions]
     check_numbers(numbers, live=numbers_of(standing), last=last, limit=limit)
+    check_addresses(standing["access"], versions, pointer="")
     return {**standing, "versions": versions, "traffic": {"weights": _weights(None, standing, versions)}}
 
 
@@ -159,6 +184,14 @@ async def _versions(
     return sorted(found, key=lambda version: version["number"])
 
 
+def _check_patched(spec: Spec, body: PatchDeployment) -> None:
+    """Of addresses past the gateway: who changes the access alone is told so there."""
+    if "versions" in body.model_fields_set:
+        check_addresses(spec["access"], spec["versions"], pointer="/versions/{}")
+    elif spec["access"] != "public" and any("service" in version for version in spec["versions"]):
+        raise ValidationFailed.of("/access", "a version has an address past the gateway; clear its `service` first")
+
+
 def _weights(given: Traffic | None, standing: Spec | None, versions: Sequence[VersionSpec]) -> dict[str, int]:
     numbers = [version["number"] for version in versions]
     if given is not None:
@@ -171,6 +204,19 @@ def _merged(standing: Mapping[str, str], patch: Mapping[str, str | None] | None)
         return {}
     merged: dict[str, Any] = {**standing, **patch}
     return {key: value for key, value in merged.items() if value is not None}
+
+
+def _merge(stands: Any, patch: Any) -> Any:
+    """RFC 7396."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(stands) if isinstance(stands, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = _merge(result.get(name), value)
+    return result
 
 
 def _replicas(patch: int | ReplicasPatch | None, old: VersionSpec) -> Replicas:

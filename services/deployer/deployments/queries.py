@@ -235,6 +235,16 @@ async def model_version(
     return FoundModel(*row) if row else None
 
 
+async def has_address(session: AsyncSession, address: str, port: int, *, but: UUID | None) -> bool:
+    """Whether another deployment has it. Until the transaction ends nobody else is told that it is free."""
+    await session.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"external_ips/{address}"))))
+    has = Deployment.spec["versions"].contains([{"service": {"port": port, "external_ips": [address]}}])
+    statement = select(Deployment.uid).where(has, Deployment.deleted_at.is_(None)).limit(1)
+    if but is not None:
+        statement = statement.where(Deployment.uid != but)
+    return (await session.execute(statement)).first() is not None
+
+
 async def instance_type(session: AsyncSession, group: str, *, id: str | None) -> InstanceType | None:  # noqa: A002
     """One that the group may use: by its id, or else the smallest. Held like a model version: the registry locks
     what it is about to remove or to change."""

@@ -5,13 +5,25 @@ It writes nothing, but holds what it has found until the transaction ends."""
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.deployer.deployments import queries
-from services.deployer.deployments.domain import ReplicaCount, SealedValue, Size, VersionSpec, model_reference
-from services.deployer.deployments.schemas import Secret, VersionBody
+from services.deployer.deployments.container import PullSecret, Secret
+from services.deployer.deployments.domain import (
+    PullSecretSpec,
+    ReplicaCount,
+    SealedValue,
+    Size,
+    VersionSpec,
+    model_reference,
+    moved_secrets,
+)
+from services.deployer.deployments.policy import Policy
+from services.deployer.deployments.schemas import VersionBody
 from services.deployer.deployments.secrets import EnvVault
+from services.deployer.errors import AddressTaken
 from services.deployer.runtimes.catalogue import RUNTIMES
 from shared.errors import ValidationFailed
 from shared.http import Caller, Permission
@@ -35,12 +47,14 @@ class _Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolver:
-    """For one request of `caller` about a deployment of `group`."""
+    """For one request of `caller` about a deployment of `group`: `uid`, if it is there yet."""
 
     session: AsyncSession
     caller: Caller
     group: str
+    uid: UUID | None
     vault: EnvVault
+    policy: Policy
 
     async def version(
         self, body: VersionBody, *, number: int, standing: VersionSpec | None, pointer: str, moved_alias: bool = True
@@ -65,7 +79,9 @@ class Resolver:
             replicas = {"min": body.replicas.min, "max": body.replicas.max}
         elif standing is not None:
             replicas = standing["replicas"]
-        return {
+        env = self.env(body.env, standing=standing, pointer=f"{pointer}/env")
+        moved = standing is not None and moved_secrets(standing["env"], env)
+        version: VersionSpec = {
             "number": number,
             "model": model.model,
             "alias": model.alias,
@@ -77,9 +93,25 @@ class Resolver:
             "instance_type": instance_type,
             "resources": size,
             "replicas": replicas,
-            "env": self.env(body.env, standing=standing, pointer=f"{pointer}/env"),
-            "restart": standing["restart"] if standing else 0,
+            "env": env,
+            "restart": standing["restart"] + moved if standing else 0,
         }
+        if body.image is not None:
+            version["image"] = body.image
+        if body.image_pull_secret is not None:
+            given = body.image_pull_secret
+            version["image_pull_secret"] = self._pull_secret(
+                given, standing=standing, pointer=f"{pointer}/image_pull_secret"
+            )
+        if body.config_files:
+            version["config_files"] = body.config_files
+        if body.volumes:
+            version["volumes"] = [volume.model_dump(exclude_none=True) for volume in body.volumes]
+        if body.service is not None:
+            service = body.service
+            version["service"] = {"type": service.type, "port": service.port, "external_ips": service.external_ips}
+        await self._check(version, standing=standing, pointer=pointer)
+        return version
 
     def env(
         self, given: dict[str, Given], *, standing: VersionSpec | None, pointer: str
@@ -98,13 +130,36 @@ class Resolver:
                 raise ValidationFailed.of(f"{pointer}/{name}/secret", message)
         return sealed
 
-    async def check(self, version: VersionSpec, *, pointer: str) -> VersionSpec:
+    def _pull_secret(self, given: PullSecret, *, standing: VersionSpec | None, pointer: str) -> PullSecretSpec:
+        stands = standing.get("image_pull_secret") if standing else None
+        known = stands["password"] if stands and stands["server"] == given.server else None
+        if isinstance(given.password.secret, str):
+            password = self.vault.seal(given.password.secret, standing=known)
+        elif known is not None:
+            password = known
+        else:  # nor would it be sent to a server that it was not meant for
+            message = "no password for this server stands in this version; give one"
+            raise ValidationFailed.of(f"{pointer}/password/secret", message)
+        return {"server": given.server, "username": given.username, "password": password}
+
+    async def again(self, version: VersionSpec, *, standing: VersionSpec | None, pointer: str) -> VersionSpec:
         """A version out of the history, as it can be had today. Raises if what it refers to is gone."""
         exact = await self._model(version["model"], pointer=f"{pointer}/model")
         if exact.digest != version["digest"]:
             raise ValidationFailed.of(f"{pointer}/model", f"{version['model']} is not what it was in that revision")
         _, size = await self._instance_type(version["instance_type"], pointer=f"{pointer}/instance_type")
-        return {**version, "resources": size}
+        found: VersionSpec = {**version, "resources": size}
+        await self._check(found, standing=standing, pointer=pointer)
+        return found
+
+    async def _check(self, version: VersionSpec, *, standing: VersionSpec | None, pointer: str) -> None:
+        """Whether `caller` may have it, and nobody else has its addresses."""
+        self.policy.check(version, standing=standing, caller=self.caller, pointer=pointer)
+        if (service := version.get("service")) and (standing is None or service != standing.get("service")):
+            for address in service["external_ips"]:
+                if await queries.has_address(self.session, address, service["port"], but=self.uid):
+                    what = f"{address}:{service['port']}"
+                    raise AddressTaken(f"Another deployment has {what}; choose another port or address.", address=what)
 
     async def _model(self, reference: str, *, pointer: str) -> _Model:
         path, _, alias = reference.partition("@")
@@ -135,6 +190,10 @@ class Resolver:
             "gpu": float(found.gpu),
             "gpu_model": found.gpu_model,
         }
+        if found.node_selector:
+            size["node_selector"] = found.node_selector
+        if found.tolerations:
+            size["tolerations"] = found.tolerations
         return found.id, size
 
     @staticmethod

@@ -4,6 +4,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from services.deployer.deployments.container import (
+    ConfigFiles,
+    ConfigFilesPatch,
+    Image,
+    MaskedSecret,
+    PullSecret,
+    PullSecretPatch,
+    PullSecretView,
+    Secret,
+    SecretText,
+    Service,
+    ServicePatch,
+    Volume,
+    Volumes,
+)
 from services.deployer.deployments.domain import PROGRESS_DEADLINE
 from shared.http import Body, DnsLabel, Timestamp
 from shared.http.schemas import Text, Title
@@ -22,29 +37,20 @@ ModelReference = Annotated[
 Word = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=1000)]
 Key = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", min_length=1, max_length=100)]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
-EnvText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=8192)]
 Number = Annotated[int, Field(ge=1, le=1_000_000, description="the version's number")]
 Count = Annotated[int, Field(ge=1, le=1000)]
 Weight = Annotated[int, Field(ge=0, le=1_000_000)]
 VersionNumber = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,6}$")]
 Deadline = Annotated[int, Field(ge=1, le=86_400, description="seconds a rollout may take before it is Failed")]
-
-
-class Secret(Body):
-    """A secret value: `{"secret": "…"}` goes in, `{"secret": true}` comes out; that, going in, means: as it stands."""
-
-    secret: Annotated[EnvText | Literal[True], Field(description="the value, or true for the one that stands")]
-
-
 Env = Annotated[
-    dict[EnvName, EnvText | Secret],
+    dict[EnvName, SecretText | Secret],
     Field(max_length=100, examples=[{"THREADS": "1", "API_KEY": {"secret": "…"}}]),
 ]
 Metadata = Annotated[dict[Key, Word], Field(max_length=100, examples=[{"team": "retention"}])]
 
 
 class Replicas(Body):
-    """How many replicas; they are `min` until autoscaling moves them, and admission counts `max`."""
+    """How many replicas: `min`, and up to `max` where the platform scales by itself; admission counts `max`."""
 
     min: Count = Field(default=1, examples=[2])
     max: Count = Field(default=1, examples=[2])
@@ -79,6 +85,17 @@ class VersionBody(Body):
     )
     replicas: Replicas | None = Field(default=None, description="1, if left out")
     env: Env = Field(default_factory=dict, description="environment of its replicas")
+    image: Image | None = None
+    image_pull_secret: PullSecret | None = Field(default=None, description="for an image that not everybody may pull")
+    config_files: ConfigFiles = Field(default_factory=dict)
+    volumes: Volumes = Field(default_factory=list)
+    service: Service | None = None
+
+    @model_validator(mode="after")
+    def _pulled(self) -> "VersionBody":
+        if self.image_pull_secret and not self.image:
+            raise ValueError("image_pull_secret is for an image: give one, or clear both")
+        return self
 
 
 class NumberedVersion(VersionBody):
@@ -164,7 +181,12 @@ class PatchVersion(Body):
     runtime: DnsLabel | None = None
     instance_type: DnsLabel | None = None
     replicas: Count | ReplicasPatch | None = None
-    env: dict[EnvName, EnvText | Secret | None] | None = Field(default=None, max_length=100)
+    env: dict[EnvName, SecretText | Secret | None] | None = Field(default=None, max_length=100)
+    image: Image | None = None
+    image_pull_secret: PullSecretPatch | None = None
+    config_files: ConfigFilesPatch | None = Field(default=None, description="by name; null removes one")
+    volumes: Volumes | None = Field(default=None, description="all of them: a list is one value")
+    service: ServicePatch | None = None
     message: Text = ""
 
 
@@ -205,10 +227,6 @@ class ReplicasView(BaseModel):
     max: int
 
 
-class MaskedSecret(BaseModel):
-    secret: Literal[True] = True
-
-
 class VersionView(BaseModel):
     number: int = Field(examples=[1])
     model: str = Field(description="as it was asked for; the exact one stands in the status", examples=["risk/churn/3"])
@@ -216,6 +234,11 @@ class VersionView(BaseModel):
     instance_type: str = Field(examples=["cpu-1"])
     replicas: ReplicasView
     env: dict[str, str | MaskedSecret]
+    image: str | None
+    image_pull_secret: PullSecretView | None
+    config_files: dict[str, str]
+    volumes: list[Volume]
+    service: Service | None
 
 
 class TrafficView(BaseModel):
@@ -246,8 +269,8 @@ class FailureView(BaseModel):
 class VersionStatus(BaseModel):
     number: int
     phase: str = Field(examples=["Deployed"])
-    ready: int = Field(description="replicas that are Ready with the wanted specification")
-    wanted: int
+    ready: int = Field(description="replicas that are Ready with the wanted specification; more than wanted, if scaled")
+    wanted: int = Field(description="at least so many: `replicas.min`, 0 if stopped")
     model: str = Field(description="the exact version", examples=["risk/churn/3"])
     digest: str | None = Field(examples=["sha256:…"])
     failure: FailureView | None

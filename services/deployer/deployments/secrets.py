@@ -1,7 +1,6 @@
-"""Secret values of a deployment's environment: sealed before they reach a row, opened only for a replica."""
+"""Secret values of a version (variables, pull secret): sealed before they reach a row, opened only for a replica."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
 
 from services.deployer.deployments.domain import SealedValue
 from shared.secrets import Tampered, Vault
@@ -12,7 +11,7 @@ _PURPOSE = "environment"
 
 
 class EnvVault:
-    """Seals and opens values of an environment under the platform's root key."""
+    """Seals and opens them under the platform's root key."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
@@ -35,10 +34,6 @@ class EnvVault:
         except (Tampered, ValueError):
             return False
 
-    def open_all(self, env: Mapping[str, str | SealedValue]) -> dict[str, str]:
-        return {name: self.open(value) for name, value in env.items()}
-
-    def nonce(self, env: Mapping[str, str | SealedValue], *, about: str) -> str:
-        """With a secret in it, a template's digest must not let anyone who reads it try out guesses."""
-        secret = any(isinstance(value, dict) for value in env.values())
-        return self._vault.sign(about, purpose="template")[:32] if secret else ""
+    def nonce(self, *, about: str) -> str:
+        """For a template with a secret in it: its digest must not let anyone who reads it try out guesses."""
+        return self._vault.sign(about, purpose="template")[:32]

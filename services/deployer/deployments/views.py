@@ -4,11 +4,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from services.deployer.deployments.diff import masked_env
+from services.deployer.deployments.diff import masked
 from services.deployer.deployments.domain import Spec, VersionSpec, model_reference
 from shared.schema import Deployment, Route
 
-__all__ = ["document", "is_enforced", "state_id", "version_view"]
+__all__ = ["container_view", "document", "is_enforced", "state_id", "version_view"]
+
+_CONTAINER: dict[str, Any] = {
+    "image": None,
+    "image_pull_secret": None,
+    "config_files": {},
+    "volumes": [],
+    "service": None,
+}
 
 
 def document(row: Deployment, route: Route | None, *, public_url: str) -> dict[str, Any]:
@@ -47,14 +55,21 @@ def document(row: Deployment, route: Route | None, *, public_url: str) -> dict[s
 
 def version_view(version: VersionSpec) -> dict[str, Any]:
     """As `VersionView` describes it."""
+    shown = masked(version)
     return {
         "number": version["number"],
         "model": model_reference(version),
         "runtime": version["runtime"],
         "instance_type": version["instance_type"],
         "replicas": {"min": version["replicas"]["min"], "max": version["replicas"]["max"]},
-        "env": masked_env(version["env"]),
+        "env": shown["env"],
+        **container_view(shown),
     }
+
+
+def container_view(masked_version: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of its container, also where nothing is."""
+    return {name: masked_version.get(name, default) for name, default in _CONTAINER.items()}
 
 
 def is_enforced(row: Deployment, route: Route | None) -> bool:

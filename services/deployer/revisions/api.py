@@ -5,7 +5,7 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Path
 
 from services.deployer.deployments.dependencies import DeploymentId
-from services.deployer.deployments.diff import difference, masked_env
+from services.deployer.deployments.diff import difference, masked
 from services.deployer.deployments.domain import Spec
 from services.deployer.deployments.queries import with_history
 from services.deployer.revisions import queries
@@ -67,7 +67,7 @@ def _view(revision: Revision, before: Revision | None) -> RevisionView:
             "by": revision.by,
             "action": revision.action,
             "message": revision.message,
-            "spec": {**spec, "versions": [{**v, "env": masked_env(v["env"])} for v in spec["versions"]]},
+            "spec": {**spec, "versions": [masked(version) for version in spec["versions"]]},
             "diff": diff,
             "stopped": revision.stopped,
         }

@@ -4,7 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from services.deployer.deployments.schemas import ChangeView, MaskedSecret, ReplicasView, TrafficView
+from services.deployer.deployments.container import MaskedSecret, PullSecretView, Service, Volume
+from services.deployer.deployments.schemas import ChangeView, ReplicasView, TrafficView
 from shared.http import Timestamp
 
 
@@ -19,7 +20,12 @@ class RevisionVersion(BaseModel):
     instance_type: str
     replicas: ReplicasView
     env: dict[str, str | MaskedSecret]
-    restart: int = Field(description="how often it was redeployed")
+    restart: int = Field(description="rises with each redeploy, and when a variable becomes secret or is not any more")
+    image: str | None = None
+    image_pull_secret: PullSecretView | None = None
+    config_files: dict[str, str] = Field(default_factory=dict)
+    volumes: list[Volume] = Field(default_factory=list)
+    service: Service | None = None
 
 
 class RevisionSpec(BaseModel):
