@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from sys import intern
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +19,7 @@ from services.deployer.platforms.kubernetes import names
 from services.deployer.platforms.kubernetes.kinds import Object
 
 _OURS = "moorage.io/"
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+_NOTHING: Mapping[str, str] = {}
 
 _OUR_POD = re.compile(r".+-v\d+-[0-9a-f]{8}-")  # see `names.root`: a pod's name begins with it
 
@@ -78,6 +77,7 @@ class Root(Resource):
     """
 
     replicas: int
+    available: int
     max_surge: int | str
     template_annotations: Mapping[str, str]
     generation: int
@@ -183,6 +183,7 @@ def trim_root(found: Object) -> Root | None:
     return Root(
         fingerprint=fingerprint(found),
         replicas=int(spec.get("replicas", 1)),
+        available=int(status.get("availableReplicas", 0)),
         max_surge=_rolling(spec).get("maxSurge", "25%"),
         template_annotations=_ours(((spec.get("template") or {}).get("metadata") or {}).get("annotations")),
         generation=int(found["metadata"].get("generation", 0)),

@@ -111,7 +111,7 @@ class Reflector(Generic[RowT]):
             version = int(page.version)
             for found in page.items:
                 found.setdefault("kind", self._kind.name)  # in lists it is left out
-                if (row := self._trim(found)) is not None:
+                if (row := self._row(found)) is not None:
                     rows.append(row)
         return rows, version
 
@@ -140,8 +140,17 @@ class Reflector(Generic[RowT]):
         self._version = int(event.object["metadata"]["resourceVersion"])
 
     def _put(self, found: Object) -> None:
-        if (row := self._trim(found)) is not None:
+        if (row := self._row(found)) is not None:
             self._table.put(row)
+
+    def _row(self, found: Object) -> RowT | None:
+        try:
+            return self._trim(found)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # One object that is like no other must not hide all others.
+            name = (found.get("metadata") or {}).get("name")
+            log.exception("kubernetes.object_not_understood", kind=self._kind.plural, name=name, error=repr(error))
+            return None
 
     def _fail(self, trouble: str) -> None:
         if self.trouble is None:
