@@ -29,6 +29,9 @@ DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 IN_SERVICE = "moorage.io/in-service"
 """The readiness gate, a pod condition: the data plane routes to it."""
 
+VOLUME = "moorage.io/volume"
+"""On an NFS volume and its claim: the name in the template."""
+
 POD_SECURITY = "pod-security.kubernetes.io/enforce"
 
 CONTAINER = "replica"
@@ -37,7 +40,7 @@ INIT_CONTAINER = "pull"
 
 def labels(workload: Workload) -> dict[str, str]:
     """Of every object of a version."""
-    return {**matching(workload), MANAGED_BY: MANAGER, DEPLOYMENT: workload.id}
+    return {MANAGED_BY: MANAGER, DEPLOYMENT: workload.id, **matching(workload)}
 
 
 def matching(workload: Workload) -> dict[str, str]:
