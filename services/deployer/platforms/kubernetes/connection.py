@@ -47,7 +47,7 @@ class Connection:
         try:
             self._configuration = await self._configure()
             self._rest = RESTClientObject(self._configuration)
-        except (ConfigException, OSError, ValueError) as error:
+        except Exception as error:  # a file that is not as it should be may raise anything
             raise PlatformError(f"no usable Kubernetes configuration: {error}") from error
 
     async def close(self) -> None:
