@@ -75,7 +75,7 @@ CASES: dict[str, Workload] = {
             Volume("serving", "/serving", Nfs("nas.example.com", "/serving/model", 5 * GIB)),
             Volume("mnist", "/serving/mnist", LabelledClaim(5 * GIB, {"model": "mnist"}), read_only=True),
             Volume("lookup", "/lookup", ExistingClaim("risk-lookup"), read_only=True),
-            Volume("scratch", "/tmp/", Memory(GIB)),
+            Volume("scratch", "/dev/shm", Memory(GIB)),
         )
     ),
     "gpu": _with(

@@ -1,9 +1,7 @@
 """What a version's pods mount: the model, a scratch folder, the files in `/config/`, and the template's volumes.
 
-The claims and volumes that these refer to are `storage`'s. Names that begin with `moorage-` are ours.
+The claims and volumes that these refer to are `storage`'s. A template's volume cannot take a name or a path of ours.
 """
-
-from pathlib import PurePosixPath
 
 from services.deployer.platforms.kubernetes import names
 from services.deployer.platforms.kubernetes.manifests.manifest import JSON
@@ -14,7 +12,7 @@ MODELS = "/models"
 CONFIG = "/config"
 SCRATCH = "/tmp"  # noqa: S108 - a volume of the pod's own
 
-_MODELS, _CONFIG, _SCRATCH = "moorage-models", "moorage-config", "moorage-scratch"
+_MODELS, _CONFIG, _SCRATCH = "models", "config", "scratch"
 
 
 def model_digest(workload: Workload) -> str | None:
@@ -37,7 +35,7 @@ def volumes(workload: Workload) -> list[JSON]:
         made.append({"name": _MODELS, "emptyDir": {}})
     if asked.files:
         made.append({"name": _CONFIG, "configMap": {"name": names.config(workload)}})
-    return made + [{"name": each.name, **_source(workload, each)} for each in asked.volumes]
+    return made + [{"name": _named(each), **_source(workload, each)} for each in asked.volumes]
 
 
 def of_pull() -> list[JSON]:
@@ -47,14 +45,16 @@ def of_pull() -> list[JSON]:
 
 def of_replica(workload: Workload) -> list[JSON]:
     asked = workload.template
-    made = []
-    if not any(PurePosixPath(each.path) == PurePosixPath(SCRATCH) for each in asked.volumes):
-        made.append(_mount(_SCRATCH, SCRATCH))
+    made = [_mount(_SCRATCH, SCRATCH)]
     if model_digest(workload):
         made.append(_mount(_MODELS, MODELS, read_only=True))
     if asked.files:
         made.append(_mount(_CONFIG, CONFIG, read_only=True))
-    return made + [_mount(each.name, each.path, read_only=each.read_only) for each in asked.volumes]
+    return made + [_mount(_named(each), each.path, read_only=each.read_only) for each in asked.volumes]
+
+
+def _named(volume: Volume) -> str:
+    return f"volume-{volume.name}"
 
 
 def _source(workload: Workload, volume: Volume) -> JSON:
