@@ -1,4 +1,7 @@
-"""Fixtures for everyone: a real PostgreSQL for each test worker, and a migrated database of its own for each test."""
+"""Fixtures for everyone: a real PostgreSQL for each test worker, and a migrated database of its own for each test.
+
+And a Kubernetes control plane for the one worker that has the tests of `xdist_group("kubernetes")`: 480 MiB.
+"""
 
 import asyncio
 import os
@@ -12,6 +15,9 @@ import structlog
 
 import migrations
 from deploy.embedded.postgres import Postgres
+from tests.servers import kubernetes, kwok
+from tests.servers.kubernetes import ControlPlane
+from tests.servers.kwok import Kwok
 from tests.support.postgres import Server, database_folder
 
 
@@ -55,6 +61,28 @@ async def database_url(postgres: Postgres) -> AsyncIterator[str]:
 def environment(database_url: str) -> dict[str, str]:
     """The settings that every service needs."""
     return {"MOORAGE_DATABASE_URL": database_url, "MOORAGE_SECRET_KEY": b64encode(os.urandom(32)).decode()}
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """For every test that leaves it running. Whoever kills parts of it has one of his own: `kubernetes.running`."""
+    with kubernetes.running() as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def fake_nodes(control_plane: ControlPlane) -> Iterator[Kwok]:
+    with kwok.running(control_plane) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> Iterator[str]:
+    """An empty one for one test."""
+    name = f"test-{uuid4().hex[:8]}"
+    control_plane.admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    yield name
+    control_plane.admin.call("DELETE", f"/api/v1/namespaces/{name}")
 
 
 async def _execute(server: Postgres, statement: str) -> None:

@@ -28,6 +28,8 @@ class Programs:
     main: str = ""
     variables: Sequence[str] = ()
     """`package.variable=value`, set by the linker: mostly the version that the program says it has."""
+    files: Sequence[str] = ()
+    """Files of their module to keep beside the programs."""
 
     def program(self, name: str) -> Path:
         """Built when it is not in the cache. Skips where that is not possible."""
@@ -48,6 +50,10 @@ class Programs:
         argv += self.packages or ["."]
         subprocess.run(argv, cwd=work, check=True, stdout=sys.stderr, env=_environment())
         shutil.rmtree(work)
+        for each in self.files:
+            (into / Path(each).name).write_bytes(
+                (Path(downloaded(self.module, self.version)["Dir"]) / each).read_bytes()
+            )
 
     def _requirements(self) -> str:
         """A go.mod. What theirs takes from `./staging` in its own tree is published as v0.minor.patch of themselves."""
@@ -61,7 +67,7 @@ class Programs:
 
 
 def downloaded(module: str, version: str) -> dict[str, str]:
-    """What `go mod download` says: `Dir` is the module unpacked, `GoMod` its go.mod."""
+    """What `go mod download` says: `Dir` is the module unpacked, `GoMod` its go.mod. Skips where there is no Go."""
     if shutil.which("go") is None:
         missing("the Kubernetes of the tests is built by Go, which is not installed")
     argv = ["go", "mod", "download", "-json", f"{module}@{version}"]
@@ -106,7 +112,17 @@ KUBERNETES = _kubernetes(
 )
 KUBELET = _kubernetes("kubelet", "v1.34.4", "kubelet")
 """From 1.35 on it refuses cgroup v1, which many machines still have. Older than its API server by two is allowed."""
-KWOK = Programs(name="kwok", module="sigs.k8s.io/kwok", version="v0.8.0", packages=["sigs.k8s.io/kwok/cmd/kwok"])
+_NODE_STAGES = "kustomize/stage/node"
+KWOK = Programs(
+    name="kwok",
+    module="sigs.k8s.io/kwok",
+    version="v0.8.0",
+    packages=["sigs.k8s.io/kwok/cmd/kwok"],
+    files=[
+        f"{_NODE_STAGES}/fast/node-initialize.yaml",
+        f"{_NODE_STAGES}/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
+    ],
+)
 _HELM = "helm.sh/helm/v3"
 HELM = Programs(
     name="helm",

@@ -34,7 +34,7 @@ class ControlPlane:
     """
 
     def __init__(self, folder: Path, *, address: str = _LOOPBACK, queries_per_second: int = 500) -> None:
-        self._folder, self._address = folder, address
+        self.folder, self._address = folder, address
         self._port = free_port()
         self._token = uuid4().hex
         self.authority, self._certificate = issue(folder, addresses={_LOOPBACK, address})
@@ -93,7 +93,7 @@ class ControlPlane:
         url, peers = (f"http://{_LOOPBACK}:{free_port()}" for _ in range(2))
         argv: list[str | Path] = [
             ETCD.program("etcd"),
-            f"--data-dir={self._folder / 'etcd'}",
+            f"--data-dir={self.folder / 'etcd'}",
             f"--listen-client-urls={url}",
             f"--advertise-client-urls={url}",
             f"--listen-peer-urls={peers}",
@@ -105,10 +105,10 @@ class ControlPlane:
             "--election-timeout=100",
             "--log-level=warn",
         ]
-        return ServerProcess(argv, log=self._folder / "etcd.log"), url
+        return ServerProcess(argv, log=self.folder / "etcd.log"), url
 
     def _make_api_server(self) -> ServerProcess:
-        tokens = self._folder / "tokens.csv"
+        tokens = self.folder / "tokens.csv"
         tokens.touch(mode=0o600)
         tokens.write_text(f'{self._token},admin,admin,"system:masters"\n')
         argv: list[str | Path] = [
@@ -128,7 +128,7 @@ class ControlPlane:
             "--service-cluster-ip-range=10.96.0.0/16",
             "--endpoint-reconciler-type=none",
         ]
-        return ServerProcess(argv, log=self._folder / "kube-apiserver.log")
+        return ServerProcess(argv, log=self.folder / "kube-apiserver.log")
 
     def _make_controllers(self, queries_per_second: int) -> tuple[ServerProcess, ServerProcess]:
         common = [
@@ -146,8 +146,8 @@ class ControlPlane:
         manager: list[str | Path] = [KUBERNETES.program("kube-controller-manager"), *common, *service_accounts]
         scheduler: list[str | Path] = [KUBERNETES.program("kube-scheduler"), *common]
         return (
-            ServerProcess(manager, log=self._folder / "kube-controller-manager.log"),
-            ServerProcess(scheduler, log=self._folder / "kube-scheduler.log"),
+            ServerProcess(manager, log=self.folder / "kube-controller-manager.log"),
+            ServerProcess(scheduler, log=self.folder / "kube-scheduler.log"),
         )
 
 
