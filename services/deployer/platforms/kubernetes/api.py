@@ -231,9 +231,12 @@ class Api:
 def _event(line: bytes) -> WatchEvent:
     try:
         event = orjson.loads(line)
-        return WatchEvent(event["type"], event["object"])
-    except (orjson.JSONDecodeError, LookupError, TypeError) as error:
-        raise Unreachable(f"a watch sent what is no event: {line[:100]!r}") from error
+    except orjson.JSONDecodeError:
+        event = None
+    match event:
+        case {"type": str(kind), "object": dict(changed)}:
+            return WatchEvent(kind, changed)
+    raise Unreachable(f"a watch sent what is no event: {line[:100]!r}")
 
 
 def _selectors(selector: str, fields: str) -> dict[str, str]:

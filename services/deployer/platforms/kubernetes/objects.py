@@ -21,7 +21,7 @@ from services.deployer.platforms.kubernetes.kinds import Object
 _OURS = "moorage.io/"
 _NOTHING: Mapping[str, str] = {}
 
-_OUR_POD = re.compile(r".+-v\d+-[0-9a-f]{8}-")  # see `names.root`: a pod's name begins with it
+_OUR_POD = re.compile(r".+-v\d+-[0-9a-f]{8}")  # see `names.root`: a pod's name begins with it
 
 _OTHERS_WRITE = {"PersistentVolumeClaim": "volumeName", "PersistentVolume": "claimRef"}
 """The field of a kind's spec that a controller fills in after we have applied it."""
@@ -237,8 +237,8 @@ def fingerprint(found: Object) -> str:
     if kind == "Deployment":
         strategy = {**(spec.get("strategy") or {}), "rollingUpdate": {**_rolling(spec), "maxSurge": None}}
         spec = {**spec, "replicas": None, "strategy": strategy}
-    elif (field_name := _OTHERS_WRITE.get(kind or "")) in spec:
-        spec = {**spec, field_name: None}
+    elif theirs := _OTHERS_WRITE.get(kind or ""):
+        spec = {name: value for name, value in spec.items() if name != theirs}
     content = (
         spec,
         found.get("data"),
