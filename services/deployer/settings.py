@@ -22,6 +22,11 @@ class DeployerSettings(ServiceSettings):
     resync_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=30.0, description="how often it looks for what lost wake-ups have left"
     )
+    kubernetes_namespace: Annotated[str, Field(pattern=r"^[a-z0-9-]*(\{group\})?[a-z0-9-]*$", min_length=1)] = Field(
+        default="moorage-{group}",
+        description="where a group's objects are: with {group} a namespace each, made on demand; without, one for all, "
+        "which exists, and then only admins may name the claims in it",
+    )
     kubernetes_nfs_servers: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="NFS servers that any editor may mount, as server or server:/path, separated by commas; those that "

@@ -17,6 +17,11 @@ async def test_a_model_alone_is_published_with_defaults(deployer: Deployer) -> N
             "instance_type": "cpu-1",
             "replicas": {"min": 1, "max": 1},
             "env": {},
+            "image": None,
+            "image_pull_secret": None,
+            "config_files": {},
+            "volumes": [],
+            "service": None,
         }
     ]
     assert document["traffic"] == {"weights": {"1": 100}}

@@ -42,7 +42,9 @@ _QUOTA: Responses = {
 _EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 _CHANGES: Responses = {200: {"content": _EVENTS}}
 _PRECONDITION: Responses = {412: documented("It has changed since the ETag given in If-Match")}
-_TAKEN: Responses = {409: documented("The id is taken, a limit is reached, or the Idempotency-Key was used otherwise")}
+_TAKEN: Responses = {
+    409: documented("The id or an address is taken, a limit is reached, or the Idempotency-Key was used otherwise")
+}
 
 
 @router.post(
@@ -192,7 +194,7 @@ async def redeploy_deployment(
 @router.post(
     "/deployments/{id}/rollback",
     response_model=DeploymentView,
-    responses=_QUOTA | _PRECONDITION,
+    responses=_QUOTA | _TAKEN | _PRECONDITION,
     summary="Roll back to a revision",
 )
 async def roll_back_deployment(

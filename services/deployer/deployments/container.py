@@ -147,6 +147,10 @@ ConfigFilesPatch = dict[FileName, FileText | None] | str
 # Volumes
 
 
+def _absent(value: object) -> bool:
+    return value is None
+
+
 def _plain(path: str) -> str:
     if {".", ".."} & set(path.split("/")):
         raise ValueError("must not hold . or ..")
@@ -172,10 +176,10 @@ Storage = Annotated[Bytes, Field(gt=0, examples=["5Gi"])]
 class VolumeClaim(Body):
     """A claim of the group's namespace (`claim`), or one made for this version on a volume with these labels."""
 
-    claim: ClaimName | None = Field(default=None, examples=["shared-models"])
-    storage: Storage | None = None
+    claim: ClaimName | None = Field(default=None, examples=["shared-models"], exclude_if=_absent)
+    storage: Storage | None = Field(default=None, exclude_if=_absent)
     match_labels: dict[LabelKey, LabelValue] | None = Field(
-        default=None, min_length=1, max_length=20, examples=[{"model": "mnist"}]
+        default=None, min_length=1, max_length=20, examples=[{"model": "mnist"}], exclude_if=_absent
     )
 
     @model_validator(mode="after")
@@ -199,7 +203,9 @@ class Nfs(Body):
 class MemoryFolder(Body):
     """A folder in memory. It ends with the replica and counts into its memory."""
 
-    size: Storage | None = Field(default=None, description="without it, as much as the replica's memory")
+    size: Storage | None = Field(
+        default=None, description="without it, as much as the replica's memory", exclude_if=_absent
+    )
 
 
 class Volume(Body):
@@ -208,14 +214,16 @@ class Volume(Body):
     name: DnsLabel
     mount_path: MountPath
     read_only: bool = False
-    pvc: VolumeClaim | None = None
-    nfs: Nfs | None = None
-    memory: MemoryFolder | None = None
+    pvc: VolumeClaim | None = Field(default=None, exclude_if=_absent)
+    nfs: Nfs | None = Field(default=None, exclude_if=_absent)
+    memory: MemoryFolder | None = Field(default=None, exclude_if=_absent)
 
     @model_validator(mode="after")
     def _one_source(self) -> "Volume":
         if sum(source is not None for source in (self.pvc, self.nfs, self.memory)) != 1:
             raise ValueError("give one of `pvc`, `nfs` and `memory`")
+        if self.name.startswith("moorage-"):
+            raise ValueError("names that begin with moorage- are the platform's")
         if self.mount_path == SHARED_MEMORY and self.memory:
             return self
         if taken := next((path for path in RESERVED_PATHS if f"{self.mount_path}/".startswith(f"{path}/")), None):

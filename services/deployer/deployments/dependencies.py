@@ -59,6 +59,7 @@ def _policy(request: Request) -> Policy:
     settings, platform = _settings(request), cast(Platform, request.app.state.platform)
     return Policy(
         capabilities=platform.capabilities,
+        own_namespaces="{group}" in settings.kubernetes_namespace,
         nfs_servers=settings.kubernetes_nfs_servers,
         external_ips=settings.kubernetes_external_ips,
     )

@@ -27,9 +27,9 @@ class Policy:
     """This installation's. `nfs_servers` are `server` or `server:/path`; `own_namespaces`: each group has one."""
 
     capabilities: Capabilities
-    own_namespaces: bool = True
-    nfs_servers: tuple[str, ...] = ()
-    external_ips: tuple[IPv4Network | IPv6Network, ...] = ()
+    own_namespaces: bool
+    nfs_servers: tuple[str, ...]
+    external_ips: tuple[IPv4Network | IPv6Network, ...]
 
     def check(self, version: VersionSpec, *, standing: VersionSpec | None, caller: Caller, pointer: str) -> None:
         """Raises unless `caller` may have `version` in the place of `standing`. `pointer` is its place in the body."""

@@ -106,7 +106,7 @@ class Resolver:
         if body.config_files:
             version["config_files"] = body.config_files
         if body.volumes:
-            version["volumes"] = [volume.model_dump(exclude_none=True) for volume in body.volumes]
+            version["volumes"] = [volume.model_dump() for volume in body.volumes]
         if body.service is not None:
             service = body.service
             version["service"] = {"type": service.type, "port": service.port, "external_ips": service.external_ips}

@@ -30,7 +30,7 @@ router = APIRouter(
 Number = Annotated[int, Path(ge=1, le=1_000_000, description="the version's number")]
 _REFUSALS: Responses = {
     403: documented("Not permitted, or over the group's quota: `requested`, `used`, `limit` say by how much"),
-    409: documented("There are as many live versions as there may be"),
+    409: documented("There are as many live versions as there may be, or an address is taken"),
     412: documented("The deployment has changed since the ETag given in If-Match"),
 }
 
