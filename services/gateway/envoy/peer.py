@@ -198,10 +198,14 @@ class Peer:
 
     def _advance(self, bundle_id: str, outbox: _Outbox, *, with_scopes: bool) -> None:
         wanted = self._wanted(bundle_id)
-        self._cold.add(bundle_id)
-        if not self._bring([r for r in wanted.values() if r.type_url in _WARMING], outbox):
+        warming = [resource for resource in wanted.values() if resource.type_url in _WARMING]
+        warm = self._bring(warming, outbox)
+        if warm or any(self._refuses(resource) for resource in warming):
+            self._cold.discard(bundle_id)  # what it refuses will never be warm, and is no reason to wait
+        else:
+            self._cold.add(bundle_id)
+        if not warm:
             return
-        self._cold.discard(bundle_id)
         if not with_scopes:
             return
         scopes_there = self._bring([r for r in wanted.values() if r.type_url == SCOPE], outbox)
@@ -228,6 +232,9 @@ class Peer:
                 held = False
             self._send(key, resource, outbox)
         return held
+
+    def _refuses(self, resource: Resource) -> bool:
+        return self._record((resource.type_url, resource.name)).refused == resource.version
 
     def _drop(self, type_url: str, bundle_id: str, outbox: _Outbox) -> bool:
         """Remove what is wanted no more; answers whether Envoy holds none of it."""
@@ -261,18 +268,16 @@ class Peer:
     # How far
 
     def status(self, bundle_id: str) -> Status:
+        if not self._subscribed.issuperset((CLUSTER, SCOPE)):
+            return Status(Phase.PENDING)  # it has not said yet what it holds: perhaps what is to go
         wanted = self._wanted(bundle_id)
-        pending = False
-        for key, resource in wanted.items():
-            record = self._records.get(key, _Record())
-            if record.refused == resource.version:
-                return Status(Phase.REJECTED, record.reason)
-            pending = pending or not record.settled_at(resource.version)
-        extra = [*self._extra(SCOPE, bundle_id), *self._extra(CLUSTER, bundle_id)]
-        for key in extra:
-            if self._records[key].refused == _GONE:
-                return Status(Phase.REJECTED, self._records[key].reason)
-        return Status(Phase.PENDING if pending or extra else Phase.ENFORCED)
+        due = {key: resource.version for key, resource in wanted.items()}
+        due |= dict.fromkeys((*self._extra(SCOPE, bundle_id), *self._extra(CLUSTER, bundle_id)), _GONE)
+        records = {key: self._records.get(key) or _Record() for key in due}
+        if refused := {key: version for key, version in due.items() if records[key].refused == version}:
+            return Status(Phase.REJECTED, records[next(iter(refused))].reason, frozenset(refused.values()))
+        settled = all(records[key].settled_at(version) for key, version in due.items())
+        return Status(Phase.ENFORCED if settled else Phase.PENDING)
 
     # Records
 

@@ -1,19 +1,23 @@
 """Publishing: say what shall be, and learn when it is enforced.
 
-A change is *enforced* once every connected Envoy has acknowledged all of it and the snapshot holds it: no request that
-begins afterwards sees the old state, and no Envoy that starts cold brings it back. Changes of many deployments go their
-way side by side; the order within each is `peer.py`'s. What Envoy refuses is taken back to the last good state.
+A change is *enforced* once every Envoy has acknowledged all of it and the snapshot holds it: no request that begins
+afterwards sees the old state, and no Envoy that starts cold brings it back. The snapshot follows what the connected
+Envoys hold; an Envoy that is missing keeps a change from being enforced, and nothing else. Changes of many deployments
+go their way side by side; the order within each is `peer.py`'s.
+
+What is new and refused by any Envoy is taken back to the last good state, everywhere. What was good before and is
+refused by one (of another release, say) is that Envoy's trouble: it is told, and the others go on with what is wanted.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from services.gateway.envoy.model import DeploymentRoutes
 from services.gateway.envoy.resources import Bundle
 from services.gateway.envoy.snapshot import SnapshotFile
-from services.gateway.envoy.store import Phase, Store
+from services.gateway.envoy.store import Phase, Status, Store
 from services.gateway.envoy.translate import translate
 
 __all__ = ["Enforced", "Outcome", "Pending", "Publisher", "Rejected"]
@@ -26,7 +30,7 @@ _CLOSE_WITHIN = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Enforced:
-    """All Envoys follow it, a cold one would too. `routes` is what is enforced now: what was published, or what was
+    """All Envoys follow it; a cold one would too. `routes` is what is enforced now: what was published, or what was
     published after it meanwhile. None: removed."""
 
     routes: DeploymentRoutes | None
@@ -34,7 +38,7 @@ class Enforced:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Envoy refused it, and goes on with the last good state."""
+    """An Envoy refused it, and goes on with the last good state."""
 
     reason: str
 
@@ -59,7 +63,10 @@ class _Change:
     before: Bundle | None = None
     """What was wanted before, if that was not enforced yet either."""
     refused: frozenset[str] = frozenset()
-    """Versions that Envoy has refused on the way here: this is then the way back."""
+    """Resources (their versions) that an Envoy has refused on the way here: this is then the way back."""
+    recorded: bool = False
+    """The snapshot has it: every connected Envoy that takes it holds it."""
+    told: Outcome | None = None
 
 
 class Publisher:
@@ -85,9 +92,19 @@ class Publisher:
         self._recorder: asyncio.Task[None] | None = None
         store.listen(self._progressed)
 
-    def load(self, routes: Iterable[DeploymentRoutes], *, others: Mapping[str, Bundle] | None = None) -> None:
-        """The whole state, before the port opens. What the snapshot holds beyond it is removed everywhere."""
-        changes: dict[str, _Change] = {bundle_id: _Change(None, None) for bundle_id in self._snapshot.versions}
+    def load(
+        self,
+        routes: Iterable[DeploymentRoutes],
+        *,
+        others: Mapping[str, Bundle] | None = None,
+        keep: Collection[str] = (),
+    ) -> None:
+        """The whole state, before the port opens. What the snapshot holds beyond it is removed everywhere, but for what
+        is to be kept as it is: what should be there instead cannot be said."""
+        changes: dict[str, _Change] = {
+            bundle_id: _Change(self._snapshot.read(bundle_id) if bundle_id in keep else None, None)
+            for bundle_id in self._snapshot.versions
+        }
         changes |= {bundle_id: _Change(bundle, None) for bundle_id, bundle in (others or {}).items()}
         changes |= {each.id: _Change(translate(each), each) for each in routes}
         self._want(changes)
@@ -135,35 +152,49 @@ class Publisher:
         self._progressed(changes)
 
     def _progressed(self, ids: Iterable[str] | None) -> None:
-        """The store's listener: some Envoy has answered, or has gone."""
+        """The store's listener: some Envoy has answered, or has gone, or is expected."""
         reverts: dict[str, _Change] = {}
         for bundle_id in list(self._open) if ids is None else ids:
-            change = self._open.get(bundle_id)
+            status, change = self._store.status(bundle_id), self._open.get(bundle_id)
             if change is None:
+                if status.phase is Phase.REJECTED:  # by one that came after it was enforced
+                    self._notify(bundle_id, Rejected(status.reason))
                 continue
-            status = self._store.status(bundle_id)
-            if status.phase is Phase.ENFORCED:
-                self._acknowledged[bundle_id] = change
-            elif status.phase is Phase.REJECTED:
-                _log.error("routes refused by envoy", extra={"deployment": bundle_id, "reason": status.reason})
-                del self._open[bundle_id]
-                if not change.refused:
-                    self._tell(bundle_id, change, Rejected(status.reason))
-                reverts[bundle_id] = self._way_back(bundle_id, change)
+            match status.phase:
+                case Phase.REJECTED if fresh := self._fresh(bundle_id, status.refused):
+                    _log.error("routes refused by envoy", extra={"deployment": bundle_id, "reason": status.reason})
+                    del self._open[bundle_id]
+                    if not change.refused:
+                        self._tell(bundle_id, change, Rejected(status.reason))
+                    reverts[bundle_id] = self._way_back(bundle_id, change, fresh)
+                case Phase.ENFORCED | Phase.REJECTED if not status.waiting:
+                    if change.recorded:
+                        self._conclude(bundle_id, change, status)
+                    else:
+                        self._acknowledged[bundle_id] = change
         if self._acknowledged and self._recorder is None:
             self._recorder = asyncio.create_task(self._record())
         if reverts:
             self._want(reverts)
 
-    def _way_back(self, bundle_id: str, change: _Change) -> _Change:
-        """To the latest state that Envoy has not refused; to none, if there is none."""
-        refused = change.refused | {change.bundle.version if change.bundle else ""}
-        candidates = (change.before, self._good.get(bundle_id), self._snapshot.read(bundle_id))
-        bundle = next((each for each in candidates if each and each.version not in refused), None)
-        return _Change(bundle, None, refused=refused)
+    def _last_good(self, bundle_id: str) -> Bundle | None:
+        return self._good.get(bundle_id) or self._snapshot.read(bundle_id)
+
+    def _fresh(self, bundle_id: str, refused: frozenset[str]) -> frozenset[str]:
+        """Of what is refused, what was not part of the last good state."""
+        good = self._last_good(bundle_id)
+        return refused - {resource.version for resource in good.resources.values()} if good else refused
+
+    def _way_back(self, bundle_id: str, change: _Change, fresh: frozenset[str]) -> _Change:
+        """To the latest state of which nothing was refused; to none, if there is none."""
+        refused = change.refused | fresh
+        for bundle in (change.before, self._last_good(bundle_id)):
+            if bundle and refused.isdisjoint(resource.version for resource in bundle.resources.values()):
+                return _Change(bundle, None, refused=refused)
+        return _Change(None, None, refused=refused)
 
     async def _record(self) -> None:
-        """Write what is acknowledged, then say that it is enforced. What comes meanwhile goes into the next batch."""
+        """Write what is acknowledged, then say what has come of it. What comes meanwhile goes into the next batch."""
         try:
             while self._acknowledged:
                 batch, self._acknowledged = self._acknowledged, {}
@@ -175,23 +206,37 @@ class Publisher:
                     await asyncio.sleep(_RETRY_SNAPSHOT_AFTER)
                     continue
                 for bundle_id, change in batch.items():
-                    self._enforced(bundle_id, change)
+                    self._recorded(bundle_id, change)
         finally:
             self._recorder = None
 
-    def _enforced(self, bundle_id: str, change: _Change) -> None:
+    def _recorded(self, bundle_id: str, change: _Change) -> None:
         if self._open.get(bundle_id) is not change:
             return  # wanted otherwise meanwhile; that change's waiters are these
-        del self._open[bundle_id]
+        change.recorded = True
         if change.bundle is None:
             self._good.pop(bundle_id, None)
         else:
             self._good[bundle_id] = change.bundle
-        if not change.refused:
-            self._tell(bundle_id, change, Enforced(change.routes))
+        self._progressed([bundle_id])
+
+    def _conclude(self, bundle_id: str, change: _Change, status: Status) -> None:
+        """The connected Envoys are as far as they will come."""
+        outcome: Outcome
+        if status.phase is Phase.REJECTED:
+            outcome = Rejected(status.reason)
+        elif missing := self._store.missing:
+            outcome = Pending(f"out of reach, and perhaps still routing as before: {', '.join(sorted(missing))}")
+        else:
+            outcome = Enforced(change.routes)
+            del self._open[bundle_id]
+        if not change.refused and change.told != outcome:
+            change.told = outcome
+            self._tell(bundle_id, change, outcome)
 
     def _tell(self, bundle_id: str, change: _Change, outcome: Outcome) -> None:
         for waiter in change.waiters:
             if not waiter.done():
                 waiter.set_result(outcome)
-        self._notify(bundle_id, outcome)
+        if not isinstance(outcome, Pending):
+            self._notify(bundle_id, outcome)

@@ -125,7 +125,6 @@ class _Stream:
         self._wake.set()
 
     async def run(self) -> None:
-        self._store.connect(self.peer)
         reader = asyncio.create_task(self._read())
         try:
             await self._write()
@@ -135,17 +134,25 @@ class _Stream:
             _log.info("envoy disconnected", extra={"node": self.peer.node})
 
     async def _read(self) -> None:
+        known = False
         try:
             async for request in self._requests:
-                if not self.peer.node and request.node.id:
-                    _log.info("envoy connected", extra={"node": request.node.id})
                 if request.HasField("error_detail"):
                     _log.warning(
                         "envoy refused a response",
-                        extra={"type_url": request.type_url, "reason": request.error_detail.message},
+                        extra={
+                            "node": self.peer.node or request.node.id,
+                            "type_url": request.type_url,
+                            "reason": request.error_detail.message,
+                        },
                     )
                 self._heard = asyncio.get_running_loop().time()
-                self._store.progressed(self.peer.receive(request))
+                touched = self.peer.receive(request)
+                if not known:
+                    known = True
+                    self._store.connect(self.peer)
+                    _log.info("envoy connected", extra={"node": self.peer.node})
+                self._store.progressed(touched)
                 self._wake.set()
         finally:
             self.close()

@@ -1,11 +1,12 @@
-"""What every Envoy shall hold, and which Envoys are connected. In memory, one event loop, no locks.
+"""What every Envoy shall hold, and which Envoys there are. In memory, one event loop, no locks.
 
 The store is *wanted* state: it never waits. Each connected Envoy (`Peer`) converges to it on its own; `status` says how
-far all of them are, for one bundle.
+far all of them are, for one bundle. An Envoy that is expected and not connected is `missing`: it goes on routing by
+what it had. Who is expected, and for how long, others decide (`expect`).
 """
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,12 +26,20 @@ class Phase(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
+    """`refused`: versions of the resources that are refused; `waiting`: some Envoy has yet to answer."""
+
     phase: Phase
     reason: str = ""
+    refused: frozenset[str] = frozenset()
+    waiting: bool = False
 
 
 class Subscriber(Protocol):
     """A connected Envoy, as the store sees it."""
+
+    @property
+    def node(self) -> str:
+        """Its name, the same on every stream."""
 
     def touch(self, ids: Iterable[str]) -> None:
         """These bundles are wanted otherwise than before."""
@@ -48,6 +57,7 @@ class Store:
     def __init__(self, bundles: Mapping[str, Bundle] | None = None) -> None:
         self._bundles: dict[str, Bundle] = dict(bundles or {})
         self._subscribers: set[Subscriber] = set()
+        self._expected: frozenset[str] = frozenset()
         self._listener: Listener | None = None
 
     def __len__(self) -> int:
@@ -71,24 +81,45 @@ class Store:
 
     def status(self, bundle_id: str) -> Status:
         """The worst of all connected Envoys."""
-        worst = Status(Phase.ENFORCED) if self._subscribers else Status(Phase.UNKNOWN)
-        for subscriber in self._subscribers:
-            status = subscriber.status(bundle_id)
-            if status.phase is Phase.REJECTED:
-                return status
-            if status.phase is Phase.PENDING:
-                worst = status
-        return worst
+        if not self._subscribers:
+            return Status(Phase.UNKNOWN)
+        found = {subscriber: subscriber.status(bundle_id) for subscriber in self._subscribers}
+        waiting = any(status.phase is Phase.PENDING for status in found.values())
+        refusals = {s.node: status for s, status in found.items() if status.phase is Phase.REJECTED}
+        if not refusals:
+            return Status(Phase.PENDING if waiting else Phase.ENFORCED, waiting=waiting)
+        node = min(refusals)
+        # If it is not all of them, whoever reads it must know where to look.
+        reason = refusals[node].reason if len(found) == 1 else f"{node}: {refusals[node].reason}"
+        refused = frozenset().union(*(status.refused for status in refusals.values()))
+        return Status(Phase.REJECTED, reason, refused, waiting)
 
     @property
     def connected(self) -> int:
         return len(self._subscribers)
 
+    @property
+    def nodes(self) -> frozenset[str]:
+        """The names of those that are connected."""
+        return frozenset(subscriber.node for subscriber in self._subscribers)
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """Those that are expected and not connected: nobody knows what they route by."""
+        return self._expected - self.nodes
+
+    def expect(self, nodes: Collection[str]) -> None:
+        """These count, connected or not, and no others that are not connected."""
+        before, self._expected = self.missing, frozenset(nodes)
+        if self.missing != before:
+            self.progressed(None)
+
     def connect(self, subscriber: Subscriber) -> None:
+        """From its first request on, when its name is known: before that it is one that is missing, or nobody."""
         self._subscribers.add(subscriber)
 
     def disconnect(self, subscriber: Subscriber) -> None:
-        """It stops counting. What the others hold may now be all there is to wait for."""
+        """Unless it is expected it stops counting: what the others hold may now be all there is to wait for."""
         self._subscribers.discard(subscriber)
         self.progressed(None)
 

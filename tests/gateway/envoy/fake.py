@@ -24,8 +24,9 @@ def bundle(name: str, *versions: int, scope: str = "") -> Bundle:
 class FakeEnvoy:
     """The other end: acknowledges what the test says it does, and asks for endpoints as Envoy does."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, name: str = "envoy") -> None:
         self.store = store
+        self.name = name
         self.peer = Peer(store, wake=lambda: None)
         store.connect(self.peer)
         self.unanswered: list[DeltaDiscoveryResponse] = []
@@ -54,12 +55,12 @@ class FakeEnvoy:
         ]
 
     def answer(self, *, refuse: Iterable[str] = ()) -> None:
-        """To everything sent, in order; a response that holds a refused name is refused whole."""
+        """To everything sent, in order; a response that holds a refused name or version is refused whole."""
         responses, self.unanswered = self.unanswered, []
         for response in responses:
             names = {entry.name for entry in response.resources}
             request = DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
-            if bad := names & set(refuse):
+            if bad := {entry.name for entry in response.resources if {entry.name, entry.version} & set(refuse)}:
                 request.error_detail.message = f"bad: {min(bad)}"
             self._send(request)
             if response.type_url == CLUSTER and not bad:
@@ -74,7 +75,11 @@ class FakeEnvoy:
         return everything
 
     def _send(self, request: DeltaDiscoveryRequest) -> None:
+        request.node.id = self.name
         self.store.progressed(self.peer.receive(request))
+
+    def hang_up(self) -> None:
+        self.store.disconnect(self.peer)
 
     def phase(self, name: str) -> Phase:
         return self.store.status(name).phase

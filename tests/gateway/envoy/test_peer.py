@@ -112,6 +112,24 @@ def test_a_refused_cluster_keeps_its_scope_back_and_is_not_tried_again() -> None
     assert envoy.phase("a") is Phase.ENFORCED
 
 
+def test_what_it_refuses_keeps_no_other_scope_from_an_envoy_that_starts() -> None:
+    envoy = connected({name: bundle(name, 1) for name in "abc"})
+    assert envoy.converge(refuse=["b/1"])[-1] == "S+a S+c"
+    assert [envoy.phase(name) for name in "abc"] == [Phase.ENFORCED, Phase.REJECTED, Phase.ENFORCED]
+
+
+def test_who_has_not_said_what_it_holds_does_not_pass_for_one_that_holds_nothing() -> None:
+    envoy = FakeEnvoy(Store({"a": bundle("a")}))
+    envoy.store.apply({"a": None})
+    envoy.ask(CLUSTER)
+    envoy.converge()
+    assert envoy.phase("a") is Phase.PENDING
+    envoy.ask(SCOPE, holds={"a": "as of yesterday"})
+    assert envoy.phase("a") is Phase.PENDING
+    assert envoy.converge() == ["S-a"]
+    assert envoy.phase("a") is Phase.ENFORCED
+
+
 def test_who_comes_back_gets_the_differences_only_and_through_the_barrier() -> None:
     old = {"a": bundle("a", 1), "b": bundle("b", 1), "gone": bundle("gone", 1)}
     held: dict[str, dict[str, str]] = {CLUSTER: {}, ENDPOINTS: {}, SCOPE: {}}
@@ -161,7 +179,7 @@ def test_the_slowest_envoy_counts_and_one_that_leaves_does_not() -> None:
         envoy.ask(CLUSTER, SCOPE)
     quick.converge()
     assert store.status("a").phase is Phase.PENDING
-    store.disconnect(slow.peer)
+    slow.hang_up()
     assert store.status("a").phase is Phase.ENFORCED
 
 
