@@ -115,7 +115,8 @@ class Reconciler:
             if plan.routes is None:
                 self.wake(plan.id)  # the publisher tells nothing of what it is not given
         routes = [plan.routes for plan in self._plans.values() if plan.routes is not None]
-        self._publisher.load(routes, others={PLATFORM: platform_scopes()})
+        invalid = [plan.id for plan in self._plans.values() if plan.invalid is not None]
+        self._publisher.load(routes, others={PLATFORM: platform_scopes()}, keep=invalid)
         log.info("routes.loaded", deployments=len(routes))
 
     async def _reconcile(self, deployment: str, _: Fence) -> None:
@@ -194,12 +195,14 @@ class Reconciler:
     def _notified(self, deployment: str, outcome: Outcome) -> None:
         """An outcome that nobody waits for: an Envoy that has just connected, or one that was slow."""
         plan = self._plans.get(deployment)
-        if deployment in self._publishing or plan is None:
+        if deployment in self._publishing or plan is None or plan.invalid is not None:
             return
         if isinstance(outcome, Enforced) and outcome.routes == plan.routes:
             self._enforced[deployment] = plan.routes
             if not plan.unrecorded and deployment not in self._waiters:
                 return
+        else:
+            self._enforced.pop(deployment, None)  # an Envoy that came later may have refused it
         self.wake(deployment)
 
 

@@ -196,6 +196,39 @@ async def test_weights_of_a_broken_row_are_reported_and_hurt_nobody_else(gateway
         assert set(await shares(envoy)) == {"one"}
 
 
+async def test_broken_rows_leave_the_last_good_routes_also_over_a_restart(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    settings = settings_of(environment, tmp_path)
+    with Envoy(tmp_path, xds=int(settings["MOORAGE_XDS_PORT"])) as envoy:
+        async with Stub("one") as one:
+            async with running_gateway(settings) as gateway:
+                deployer = gateway.deployer
+                uid = await deployer.deploy("churn", {1: one}, access="public")
+                await deployer.settled(uid)
+                assert set(await shares(envoy)) == {"one"}
+            await deployer.change("churn", weights={1: 60})
+            async with running_gateway(settings) as gateway:
+
+                async def told() -> str | None:
+                    route = await deployer.route(uid)
+                    return route.rejected if route else None
+
+                assert "sum to 60" in await until(told)
+                await until(lambda: gateway.parts.reconciler._store.connected, what="Envoy is back")
+                other = await deployer.deploy("other", {1: one}, access="public")
+                await deployer.settled(other)  # so it has what was loaded, too
+                assert set(await shares(envoy)) == {"one"}
+                await deployer.change("churn", weights={1: 100})
+                assert (await deployer.settled(uid)).rejected is None
+            await deployer.change("churn", weights={1: 60})
+            async with running_gateway(settings):
+                await until(told)
+                await deployer.delete("churn")
+                await deployer.settled(uid)
+                assert set(await shares(envoy)) == {"401"}
+
+
 async def test_many_changes_at_once_end_where_the_rows_end(gateway: Gateway, envoy: Envoy) -> None:
     async with Stub("one") as one, Stub("two") as two:
         uids = [
