@@ -49,16 +49,18 @@ class Pods:
         return found
 
     def one(self) -> dict[str, Any]:
-        [found] = self.all()
-        return found
+        """None of it, while it has still to be made."""
+        return next(iter(self.all()), {})
 
-    def patch(self, body: object, subresource: str = "") -> None:
-        path = "/".join(filter(None, (self._path(), self.one()["metadata"]["name"], subresource)))
-        self._plane.admin.call("PATCH", path, body)
+    def turn(self, fate: str) -> None:
+        self._patch("", {"metadata": {"annotations": {ANNOTATION: fate}}})
+
+    def set_condition(self, kind: str, status: str) -> None:
+        others = [each for each in self._of("conditions") if each["type"] != kind]
+        self._patch("/status", {"status": {"conditions": [*others, {"type": kind, "status": status}]}})
 
     def condition(self, kind: str) -> str:
-        conditions = self.one().get("status", {}).get("conditions", [])
-        return next((each["status"] for each in conditions if each["type"] == kind), "Unknown")
+        return next((each["status"] for each in self._of("conditions") if each["type"] == kind), "Unknown")
 
     def waits_for(self, kind: str = "containerStatuses") -> str:
         return str(self._status(kind).get("state", {}).get("waiting", {}).get("reason", ""))
@@ -71,8 +73,14 @@ class Pods:
         return int(self._status("containerStatuses").get("restartCount", 0))
 
     def _status(self, kind: str) -> dict[str, Any]:
-        found = [each for pod in self.all() for each in pod["status"].get(kind, [])]
-        return found[0] if found else {}
+        return next(iter(self._of(kind)), {})
+
+    def _of(self, kind: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.one().get("status", {}).get(kind, [])
+        return found
+
+    def _patch(self, subresource: str, body: object) -> None:
+        self._plane.admin.call("PATCH", f"{self._path()}/{self.one()['metadata']['name']}{subresource}", body)
 
     def _path(self) -> str:
         return f"/api/v1/namespaces/{self._namespace}/pods"
@@ -94,19 +102,20 @@ async def test_a_pod_is_ready_while_its_gate_is_open(pods: Pods) -> None:
     pods.deploy(gate=True)
     await until(lambda: pods.condition("ContainersReady") == "True")
     assert pods.condition("Ready") == "False"
-    for state in ("True", "False"):
-        pods.patch({"status": {"conditions": _with(pods.one(), GATE, state)}}, "status")
-        await until(lambda wanted=state: pods.condition("Ready") == wanted)
+    pods.set_condition(GATE, "True")
+    await until(lambda: pods.condition("Ready") == "True")
+    pods.set_condition(GATE, "False")
+    await until(lambda: pods.condition("Ready") == "False")
 
 
 async def test_a_ready_pod_crashes_and_recovers(pods: Pods) -> None:
     pods.deploy()
     await until(lambda: pods.ready() == 1)
-    pods.patch({"metadata": {"annotations": {ANNOTATION: "crash"}}})
+    pods.turn("crash")
     await until(lambda: pods.waits_for() == "CrashLoopBackOff" and pods.ready() == 0)
     assert pods.last_exit()["exitCode"] == 1
     await until(lambda: pods.restarts() > 0)
-    pods.patch({"metadata": {"annotations": {ANNOTATION: "ready"}}})
+    pods.turn("ready")
     await until(lambda: pods.ready() == 1)
 
 
@@ -133,7 +142,7 @@ async def test_an_image_is_missing(pods: Pods, control_plane: ControlPlane, name
 @pytest.mark.parametrize(("fate", "kind"), [("slow-pull", "Initialized"), ("slow-start", "ContainersReady")])
 async def test_some_take_their_time(pods: Pods, fate: str, kind: str) -> None:
     pods.deploy(fate=fate)
-    await until(lambda: pods.all() and pods.condition(kind) == "False")
+    await until(lambda: pods.condition(kind) == "False")
     await until(lambda: pods.ready() == 1)
 
 
@@ -144,8 +153,3 @@ async def test_pods_have_logs(pods: Pods, control_plane: ControlPlane, namespace
     assert control_plane.admin.kubectl("--namespace", namespace, "logs", name, "-c", "replica").splitlines() == list(
         LOG
     )
-
-
-def _with(pod: dict[str, Any], kind: str, status: str) -> list[dict[str, Any]]:
-    others = [each for each in pod["status"]["conditions"] if each["type"] != kind]
-    return [*others, {"type": kind, "status": status}]
