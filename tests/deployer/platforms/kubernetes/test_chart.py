@@ -65,9 +65,9 @@ def test_a_value_that_makes_no_sense_is_refused(values: Mapping[str, Any]) -> No
 
 
 @pytest.fixture(scope="module")
-def installed(plane: ControlPlane) -> ControlPlane:
-    chart.install(plane.admin)
-    return plane
+def installed(control_plane: ControlPlane) -> ControlPlane:
+    chart.install(control_plane.admin)
+    return control_plane
 
 
 @pytest.fixture
