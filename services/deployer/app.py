@@ -28,7 +28,9 @@ def create() -> tuple[DeployerSettings, FastAPI]:
     settings = DeployerSettings()
     core = Core(settings, service="deployer")
     url = artifacts.presigned(core.vault, registry_url=settings.registry_url, seconds=settings.pull_seconds)
-    return settings, create_with(settings, core=core, platform=LocalPlatform(settings.local_folder, url))
+    return settings, create_with(
+        settings, core=core, platform=LocalPlatform(settings.local_folder, url, vault=core.vault)
+    )
 
 
 def create_with(settings: DeployerSettings, *, core: Core, platform: AbstractAsyncContextManager[Platform]) -> FastAPI:

@@ -23,7 +23,8 @@ async def local(
 ) -> AsyncIterator[Deployer]:
     settings = settings_of(environment, monkeypatch)
     core = Core(settings, service="deployer")
-    app = create_with(settings, core=core, platform=LocalPlatform(tmp_path / "replicas", lambda digest: digest))
+    platform = LocalPlatform(tmp_path / "replicas", lambda digest: digest, vault=core.vault)
+    app = create_with(settings, core=core, platform=platform)
     try:
         async with serving(app) as client:
             people = People.of(app)

@@ -9,9 +9,11 @@ import pytest
 
 from services.deployer.platforms.local import LocalPlatform, Options
 from shared.process import processes
+from shared.secrets import Vault
 from tests.deployer.platforms.world import World, gone
 
 OPTIONS = Options(settle=0.3, backoff=0.5)
+VAULT = Vault(bytes(32))
 
 
 def traces(root: Path, uid: UUID) -> list[str]:
@@ -35,7 +37,7 @@ class LocalWorld:
         self.platform = self._make()
 
     def _make(self) -> LocalPlatform:
-        return LocalPlatform(self.root, lambda digest: f"file:///nowhere/{digest}", options=OPTIONS)
+        return LocalPlatform(self.root, lambda digest: f"file:///nowhere/{digest}", vault=VAULT, options=OPTIONS)
 
     async def again(self) -> None:
         await self.platform.close()

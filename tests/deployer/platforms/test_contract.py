@@ -147,6 +147,21 @@ async def test_a_broken_template_takes_nothing_down_and_is_replaced(world: World
     assert failed == []
 
 
+async def test_in_a_broken_update_the_replicas_before_are_kept_alive_by_the_next_deployer_too(world: World) -> None:
+    wanted, routes = workload(template=template(SIDE="before")), Routes()
+    (good,) = await drive(world.platform, wanted, routes=routes)
+    broken = replace(wanted, template=template(FAIL="65"))
+    await drive(world.platform, broken, lambda rs: any(r.phase is Phase.FAILED for r in rs), routes=routes)
+    await world.again()
+    await tell(good, "/crash")
+
+    def is_back(replicas: list[Replica]) -> bool:
+        return any(r.id == good.id and r.restarts == 1 for r in ready(replicas))
+
+    replicas = await drive(world.platform, broken, is_back, routes=routes)
+    assert '"SIDE": "before"' in await ask(next(r for r in replicas if r.id == good.id), "/env")
+
+
 async def test_a_crashed_replica_is_started_again(world: World) -> None:
     wanted = workload()
     (before,) = await drive(world.platform, wanted)

@@ -19,7 +19,8 @@ import pytest
 from services.deployer.platforms import Cause, Model, Phase, PlatformError, Resources, Workload
 from services.deployer.platforms.local import LocalPlatform, health, platform, replica, shutdown
 from shared.process import Process, stat
-from tests.deployer.platforms.conftest import OPTIONS, LocalWorld, traces
+from shared.secrets import Vault
+from tests.deployer.platforms.conftest import OPTIONS, VAULT, LocalWorld, traces
 from tests.deployer.platforms.world import (
     ask,
     drive,
@@ -38,10 +39,11 @@ import asyncio, json, sys
 from pathlib import Path
 from uuid import UUID
 from services.deployer.platforms.local import LocalPlatform
+from shared.secrets import Vault
 from tests.deployer.platforms.world import drive, workload
 
 async def main():
-    async with LocalPlatform(Path(sys.argv[1]), str) as platform:
+    async with LocalPlatform(Path(sys.argv[1]), str, vault=Vault(bytes(32))) as platform:
         print("up", flush=True)
         await drive(platform, workload(3, uid=UUID(sys.argv[2])))
         print("ready", flush=True)
@@ -137,7 +139,7 @@ async def test_a_crash_while_the_deployer_is_away_is_an_observed_exit(local: Loc
     (before,) = await drive(local.platform, wanted)
     await local.platform.close()
     await tell(before, "/crash?9")
-    local.platform = LocalPlatform(local.root, str, options=OPTIONS)
+    local.platform = LocalPlatform(local.root, str, vault=VAULT, options=OPTIONS)
     async with asyncio.timeout(10):
         while shims(local.root):  # noqa: ASYNC110 - nobody is there to tell
             await asyncio.sleep(0.02)
@@ -222,7 +224,7 @@ async def test_without_a_gpu_there_is_no_place_for_it(local: LocalWorld, monkeyp
 async def test_only_one_process_owns_the_replicas(local: LocalWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "LOCK_PATIENCE", 0.2)
     with pytest.raises(PlatformError, match="another process"):
-        await LocalPlatform(local.root, str).start()
+        await LocalPlatform(local.root, str, vault=VAULT).start()
 
 
 async def test_no_secret_touches_the_disk(local: LocalWorld) -> None:
@@ -231,6 +233,7 @@ async def test_no_secret_touches_the_disk(local: LocalWorld) -> None:
     assert "battery" in await ask(found, "/env")
     files = [path for path in local.root.rglob("*") if path.is_file()]
     assert len(files) > 3
+    assert any(path.name == "workload.sealed" for path in files)
     assert [path for path in files if b"battery" in path.read_bytes()] == []
     assert "battery" not in repr(wanted)
 
@@ -251,12 +254,24 @@ async def test_what_cannot_be_read_is_ended_and_removed(local: LocalWorld) -> No
     await local.platform.close()
     record = local.root / str(wanted.uid) / before.id / "replica.json"
     record.write_text("{")
-    local.platform = LocalPlatform(local.root, str, options=OPTIONS)
+    local.platform = LocalPlatform(local.root, str, vault=VAULT, options=OPTIONS)
     await local.platform.start()
     assert await local.platform.observe(wanted.uid) == []
     assert [t for t in traces(local.root, wanted.uid) if t.startswith("process")] == []
     (after,) = present(await drive(local.platform, wanted))
     assert after.id != before.id
+
+
+async def test_without_the_key_a_run_waits_for_the_deployer_to_tell_what_it_is(local: LocalWorld) -> None:
+    wanted = workload()
+    (before,) = await drive(local.platform, wanted)
+    await local.platform.close()
+    local.platform = LocalPlatform(local.root, str, vault=Vault(bytes([1]) * 32), options=OPTIONS)
+    await local.platform.start()
+    await tell(before, "/crash?9")
+    (found,) = await eventually(local.platform, wanted.uid, lambda rs: rs[0].failure is not None)
+    assert found.restarts == 0
+    await drive(local.platform, wanted)
 
 
 async def test_after_a_shutdown_a_deployer_starts_them_anew(local: LocalWorld) -> None:
@@ -265,7 +280,7 @@ async def test_after_a_shutdown_a_deployer_starts_them_anew(local: LocalWorld) -
     await local.platform.close()
     await shutdown(local.root)
     assert [t for t in traces(local.root, wanted.uid) if t.startswith("process")] == []
-    local.platform = LocalPlatform(local.root, str, options=OPTIONS)
+    local.platform = LocalPlatform(local.root, str, vault=VAULT, options=OPTIONS)
     await local.platform.start()
     found = await local.platform.observe(wanted.uid)
     assert [(r.phase, r.failure) for r in found] == [(Phase.STARTING, None)] * 2, "it is not their fault"
@@ -286,7 +301,7 @@ def artifact(tmp_path: Path) -> tuple[str, str]:
 async def pulling(local: LocalWorld, url: str) -> None:
     """Start over with a place to pull from."""
     await local.platform.close()
-    local.platform = LocalPlatform(local.root, lambda _: url, options=OPTIONS)
+    local.platform = LocalPlatform(local.root, lambda _: url, vault=VAULT, options=OPTIONS)
     await local.platform.start()
 
 

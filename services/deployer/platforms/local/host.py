@@ -12,6 +12,7 @@ from pathlib import Path
 
 from services.deployer.platforms.platform import PlatformError
 from shared.process import Identity, processes
+from shared.secrets import Vault
 
 ADDRESS = "127.0.0.1"
 MARK = "MOORAGE_RUN"
@@ -44,6 +45,7 @@ class Host:
     python: str
     models: Path
     artifact_url: Callable[[str], str]
+    vault: Vault
     port: Callable[[int], int]
     """A free port, the one given if it is free."""
     changed: Callable[[], None]

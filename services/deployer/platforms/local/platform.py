@@ -34,24 +34,27 @@ from services.deployer.platforms.platform import Capabilities, Phase, PlatformEr
 from services.deployer.platforms.rollout import plan
 from services.deployer.platforms.watcher import Watcher
 from shared.process import Process
+from shared.secrets import Vault
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # without vowels: no words; Kubernetes names its pods from it too
 LOCK_PATIENCE = 15.0
 
 
 class LocalPlatform:
-    """See `Platform`. Use it as `async with LocalPlatform(root, artifact_url) as platform`, or `start` and `close`."""
+    """See `Platform`. Use it as `async with LocalPlatform(…) as platform`, or `start` and `close`."""
 
     def __init__(
         self,
         root: Path,
         artifact_url: Callable[[str], str],
         *,
+        vault: Vault,
         python: str = sys.executable,
         options: Options | None = None,
     ) -> None:
         self._root = root.absolute()
         self._artifact_url = artifact_url
+        self._vault = vault
         self._python = python
         self._options = options or Options()
         self._replicas: dict[UUID, dict[str, LocalReplica]] = {}
@@ -238,6 +241,7 @@ class LocalPlatform:
             python=self._python,
             models=self._models,
             artifact_url=self._artifact_url,
+            vault=self._vault,
             port=port,
             changed=changed,
         )

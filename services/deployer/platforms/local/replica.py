@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from services.deployer.platforms import environment
-from services.deployer.platforms.local import health, logs, verdict
+from services.deployer.platforms.local import health, logs, template, verdict
 from services.deployer.platforms.local.health import Health, Verdict
 from services.deployer.platforms.local.host import MARK, Host, has_gpu, marked, sweep
 from services.deployer.platforms.local.order import order
@@ -93,14 +93,17 @@ class LocalReplica:
     # What others want
 
     def start(self) -> None:
+        if self._workload is None and (kept := self.folder.workload()):
+            self._workload = template.opened(kept, digest=self.record.template_digest, vault=self._host.vault)
         if self.record.running:
             self._adopt()
         self._task = asyncio.create_task(self._live(), name=f"replica {self.record.id}")
 
     def provide(self, workload: Workload) -> None:
-        """Give it what its next run is made from; after an adoption it has none."""
+        """Give it what its next run is made from, if it has none."""
         if self._workload is None:
             self._workload = workload
+            self._keep(workload)
             self._nudge.set()
 
     def drain(self) -> None:
@@ -263,6 +266,13 @@ class LocalReplica:
         state = self.folder.state(self.record.run)
         if state is None or not state.ended:
             sweep(self.record.nonce)
+
+    def _keep(self, workload: Workload) -> None:
+        """For a later deployer process. If the disk is full it has none, and serves on all the same."""
+        try:
+            self.folder.keep_workload(template.sealed(workload, vault=self._host.vault))
+        except OSError:
+            log.exception("workload not kept", replica=self.record.id)
 
     def _save(self) -> None:
         """Write the record down. A disk that is full must not keep a replica from being ended, so it is no error."""

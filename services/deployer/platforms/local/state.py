@@ -1,12 +1,13 @@
 """What is on disk of a replica. One folder each, each file with one writer:
 
     <root>/<uid>/<replica>/replica.json        the platform: what it is, what has happened to it (`Record`)
+                           workload.sealed     the platform: what its next run is made from (`template`)
                            run-<n>/state.json  the shim: where the run is, how it ended (`RunState`)
                            run-<n>/termination the replica: its last word
                            run-<n>/out.log…    the shim: what the replica printed
                            work/               the replica's working directory
 
-The last two runs are kept. Nothing here holds a command's environment, which may be secret.
+The last two runs are kept. Nothing here holds a command's environment, which may be secret, in the clear.
 """
 
 import json
@@ -118,6 +119,19 @@ class Folder:
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
+    def keep_workload(self, sealed: bytes) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        draft = self.path / "workload.sealed.new"
+        draft.touch(mode=0o600)
+        draft.write_bytes(sealed)
+        draft.replace(self.path / "workload.sealed")
+
+    def workload(self) -> bytes | None:
+        try:
+            return (self.path / "workload.sealed").read_bytes()
+        except OSError:
+            return None
+
     def state(self, number: int) -> RunState | None:
         """None when the shim of that run has not come so far."""
         try:
@@ -141,6 +155,7 @@ class Folder:
 
     def keep_logs(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
+        (self.path / "workload.sealed").unlink(missing_ok=True)
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
