@@ -4,6 +4,7 @@
 #   make up      start the platform and leave it running       make down    stop it
 #   make test    the tests                                     make check   linters, types, import contracts
 #   make lock    lock the dependencies anew                    make docs    what docs/ has of the code
+#   make servers the real servers of the tests: fetch and build what can be had here (make test does it too)
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 TESTS ?= tests
 
-.PHONY: demo up down status test check format docs lock clean
+.PHONY: demo up down status servers test check format docs lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/runtime
@@ -23,7 +24,11 @@ up: $(VENV)/runtime
 down status: $(VENV)/runtime
 	$(BIN)/python -m deploy.embedded $@
 
-test: $(VENV)/dev
+# Once, for about ten minutes with Go; afterwards they are in the cache. What cannot be had is named, and its tests skipped.
+servers: $(VENV)/dev
+	$(BIN)/python -m tests.servers build
+
+test: servers
 	$(BIN)/python -m pytest $(TESTS) -n 2 --dist loadgroup --cov --cov-report=term:skip-covered -q
 
 check: $(VENV)/dev

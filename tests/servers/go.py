@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from tests.servers.cache import made_once, missing
@@ -37,7 +38,8 @@ class Programs:
         return given if given.is_absolute() and given.exists() else self.built() / name
 
     def built(self) -> Path:
-        return made_once(f"{self.name}-{self.version}", self._build)
+        recipe = sha256(repr(self).encode()).hexdigest()
+        return made_once(f"{self.name}-{self.version}-{recipe[:8]}", self._build)
 
     def _build(self, into: Path) -> None:
         work = into / "build"

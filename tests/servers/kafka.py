@@ -1,15 +1,13 @@
 """Apache Kafka: one broker in KRaft mode, its jars from Maven. Needs Java 17, and Maven to fetch it.
 
-    python -m tests.servers.kafka    fetch it, start it, say where it listens, until interrupted
+    python -m tests.servers run kafka    fetch it, start it, say where it listens, until interrupted
 
 It listens without protection, and with TLS and SASL (PLAIN, SCRAM) for the user `USER`.
 """
 
 import asyncio
 import contextlib
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +20,7 @@ from uuid import uuid4
 
 from tests.servers.cache import made_once, missing
 from tests.servers.certificates import issue
+from tests.servers.processes import ServerProcess
 from tests.support.ports import free_port
 
 VERSION = "4.1.0"
@@ -64,9 +63,9 @@ class Broker:
     def __init__(self, folder: Path) -> None:
         self._jars = jars()
         self._folder = folder
-        self._log = folder / "log"
         self._properties = folder / "server.properties"
-        self._process: subprocess.Popen[bytes] | None = None
+        argv = [*_JAVA, f"{self._jars}/*", "kafka.Kafka", str(self._properties)]
+        self._process = ServerProcess(argv, log=folder / "log", env={"LC_ALL": "C.UTF-8"})
         self._port, self._secure_port = free_port(), free_port()
         self.authority, certificate = issue(folder)
         self._configure(free_port(), certificate)
@@ -81,35 +80,24 @@ class Broker:
 
     async def start(self) -> None:
         """Return when it listens; do nothing if it does."""
-        if self._process is None or self._process.poll() is not None:
-            with self._log.open("a") as output:
-                self._process = subprocess.Popen(  # noqa: ASYNC220 - it takes milliseconds
-                    [*_JAVA, f"{self._jars}/*", "kafka.Kafka", str(self._properties)],
-                    stdout=output,
-                    stderr=output,
-                    env=self._environment,
-                    start_new_session=True,
-                )
+        self._process.start()
         deadline = time.monotonic() + 60
         while not self._listens():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(self._log.read_text()[-4000:])
+            self._process.check()
+            if time.monotonic() > deadline:
+                raise TimeoutError(self._process.tail())
             await asyncio.sleep(0.05)
 
     def kill(self) -> None:
         """SIGKILL."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()
 
     def pause(self) -> None:
         """It listens and answers nothing, like a broker that the network has swallowed."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        self._process.pause()
 
     def resume(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        self._process.resume()
 
     def _configure(self, controller: int, certificate: Path) -> None:
         login = "org.apache.kafka.common.security"
@@ -149,13 +137,9 @@ class Broker:
         for mechanism in _SCRAM:
             argv += ["--add-scram", f"{mechanism}=[name={USER},password={PASSWORD}]"]
         argv = [*_JAVA, f"{self._jars}/*", *argv]
-        done = subprocess.run(argv, capture_output=True, env=self._environment, check=False)
+        done = subprocess.run(argv, capture_output=True, check=False)
         if done.returncode:
             raise RuntimeError((done.stdout + done.stderr).decode())
-
-    @property
-    def _environment(self) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(self._folder)}
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
@@ -172,10 +156,3 @@ def running() -> Iterator[Broker]:
             yield broker
         finally:
             broker.kill()
-
-
-if __name__ == "__main__":
-    with running() as found, contextlib.suppress(KeyboardInterrupt):
-        sys.stdout.write(f"MOORAGE_BUS=kafka://{found.address}\n")
-        sys.stdout.flush()
-        signal.pause()
