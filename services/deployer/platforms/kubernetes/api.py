@@ -5,6 +5,7 @@ Every call may be repeated. What fails in passing is tried again (see `requests`
 Left out: what the objects mean.
 """
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ class Api:
                 raise
 
     async def merge(self, kind: Kind, namespace: str | None, name: str, patch: Mapping[str, Any]) -> Object:
-        """Merge patch (None removes). Raises NotFound; with `metadata.uid` in the patch, Conflict for a namesake."""
+        """Merge patch (None removes). Raises NotFound."""
         return await self._patch("patch", kind, kind.path(namespace, name), patch, _MERGE_PATCH)
 
     async def set_condition(
@@ -121,7 +122,8 @@ class Api:
         try:
             await self._delete("delete", kind, kind.path(namespace, name), options)
         except Conflict as error:
-            if uid is None or "UID in precondition" not in str(error):
+            # Releases word it differently: "UID in precondition: …", "the UID in the precondition (…) does not match".
+            if uid is None or not {"UID", "precondition"} <= set(re.findall(r"\w+", str(error))):
                 raise
 
     async def delete_collection(
@@ -175,7 +177,7 @@ class Api:
         since: datetime | None = None,
         follow: bool = False,
     ) -> AsyncIterator[str]:
-        """Lines of a container's run, each as `<RFC 3339 time> <text>`.
+        """Lines of a container's run, each as `<RFC 3339 time> <text>`; none of a pod that has no node yet.
 
         Raises NotFound for a pod, and Invalid for a run, that is not there (yet, or any more).
         """

@@ -27,14 +27,14 @@ def deployment(uid: UUID, *, namespace: str = "default", replicas: int | None = 
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
 
-def config_map(uid: UUID, **data: str) -> Manifest:
-    metadata = {"name": name(uid), "namespace": "default", "labels": labels(uid)}
+def config_map(uid: UUID, *, namespace: str = "default", **data: str) -> Manifest:
+    metadata = {"name": name(uid), "namespace": namespace, "labels": labels(uid)}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
-def pod(uid: UUID, suffix: str, *, scheduler: str = "nobody") -> Manifest:
+def pod(uid: UUID, suffix: str, *, namespace: str = "default", scheduler: str = "nobody") -> Manifest:
     """By default no scheduler sees it."""
-    metadata = {"name": f"{name(uid)}-{suffix}", "namespace": "default", "labels": labels(uid)}
+    metadata = {"name": f"{name(uid)}-{suffix}", "namespace": namespace, "labels": labels(uid)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
