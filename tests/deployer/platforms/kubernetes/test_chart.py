@@ -93,9 +93,8 @@ async def test_the_deployer_can_do_its_work(installed: ControlPlane, api: Api, o
         await api.apply(made.root)
 
         selector, room = names.selector(workload.uid), options.namespace_of(workload.group)
-        pods = f"{POD.path(room)}?labelSelector={selector}"
-        await until(lambda pods=pods, wanted=workload.replicas: len(items(installed, pods)) >= wanted)
-        for pod in items(installed, pods):
+        await until(lambda of=(room, selector), wanted=workload.replicas: len(pods(installed, *of)) >= wanted)
+        for pod in pods(installed, room, selector):
             name = pod["metadata"]["name"]
             await api.merge(POD, room, name, {"metadata": {"annotations": {names.DRAINING: "now"}}})
             await api.set_condition(room, name, names.IN_SERVICE, status=True, reason="Acknowledged")
@@ -140,8 +139,8 @@ async def test_a_namespace_that_admits_every_pod_is_not_the_deployers_to_make(ap
     await until(lambda: refused(api.create(lax), "restricted Pod Security Standard"))
 
 
-def items(plane: ControlPlane, path: str) -> list[Any]:
-    return list(plane.admin.call("GET", path)["items"])
+def pods(plane: ControlPlane, room: str, selector: str) -> list[Any]:
+    return list(plane.admin.call("GET", POD.path(room), labelSelector=selector)["items"])
 
 
 async def read(api: Api, kind: Kind) -> None:

@@ -18,13 +18,13 @@ from tests.support.waiting import until
 pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")]
 
 
-def stored(control_plane: ControlPlane, manifest: Manifest) -> Any:
+def stored(plane: ControlPlane, manifest: Manifest) -> Any:
     about = manifest["metadata"]
-    return control_plane.admin.call("GET", kind_of(manifest).path(about.get("namespace"), about["name"]))
+    return plane.admin.call("GET", kind_of(manifest).path(about.get("namespace"), about["name"]))
 
 
-def pods(control_plane: ControlPlane, room: Manifest) -> list[Any]:
-    return list(control_plane.admin.call("GET", POD.path(room["metadata"]["name"]))["items"])
+def pods(plane: ControlPlane, room: Manifest) -> list[Any]:
+    return list(plane.admin.call("GET", POD.path(room["metadata"]["name"]))["items"])
 
 
 def assert_kept(sent: Any, found: Any, *path: str | int) -> None:
@@ -51,10 +51,13 @@ async def apply(api: Api, made: Manifests) -> list[Manifest]:
     return [made.root, *dependents]
 
 
+@pytest.fixture
+def plane(control_plane: ControlPlane) -> ControlPlane:
+    return control_plane
+
+
 @pytest.mark.parametrize("name", CASES)
-async def test_the_server_takes_every_kind_of_workload_as_it_is(
-    control_plane: ControlPlane, api: Api, name: str
-) -> None:
+async def test_the_server_takes_every_kind_of_workload_as_it_is(plane: ControlPlane, api: Api, name: str) -> None:
     workload = CASES[name]
     options = replace(OPTIONS, namespace=f"{name}-{{group}}")
     room = namespace(options, workload.group)
@@ -63,36 +66,34 @@ async def test_the_server_takes_every_kind_of_workload_as_it_is(
 
     # The API server itself is to say which fields it does not know.
     text = yaml.safe_dump_all([made.root, *made.dependents(ROOT_UID)])
-    control_plane.admin.kubectl(
-        "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text
-    )
+    plane.admin.kubectl("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text)
 
     for each in [room, *await apply(api, made)]:
-        assert_kept(each, stored(control_plane, each), each["kind"])
-    before = stored(control_plane, made.root)["spec"]
+        assert_kept(each, stored(plane, each), each["kind"])
+    before = stored(plane, made.root)["spec"]
     await apply(api, made)
-    after = stored(control_plane, made.root)["spec"]
+    after = stored(plane, made.root)["spec"]
     assert after | {"replicas": 0} == before | {"replicas": 0}  # these may be the autoscaler's by now
 
     # Pods that are there were admitted, under the restricted standard.
-    await until(lambda: pods(control_plane, room) or not workload.replicas)
-    for pod in pods(control_plane, room):
+    await until(lambda: pods(plane, room) or not workload.replicas)
+    for pod in pods(plane, room):
         annotations = pod["metadata"]["annotations"]
         assert (annotations[names.TEMPLATE], annotations[names.REVISION]) == (workload.template.digest, made.revision)
 
 
-async def test_a_pod_that_is_not_restricted_is_refused_where_ours_are(control_plane: ControlPlane, api: Api) -> None:
+async def test_a_pod_that_is_not_restricted_is_refused_where_ours_are(plane: ControlPlane, api: Api) -> None:
     room = namespace(OPTIONS, "strict")
     await api.apply(room)
     spec = {"containers": [{"name": "root", "image": "root"}]}
     with pytest.raises(RuntimeError, match="violates PodSecurity"):
-        control_plane.admin.call(
+        plane.admin.call(
             "POST", POD.path(room["metadata"]["name"]), {"metadata": {"name": "root"}, "spec": spec}, dryRun="All"
         )
 
 
 async def test_with_the_root_goes_what_it_owns_and_a_shared_claim_with_its_last_owner(
-    control_plane: ControlPlane, api: Api
+    plane: ControlPlane, api: Api
 ) -> None:
     options = Options(model_server_image="moorage/modelserver:1.0", namespace="shared-{group}")
     labelled, folder = LabelledClaim(GIB, {"model": "mnist"}), Nfs("nas.example.com", "/serving", GIB)
@@ -104,25 +105,23 @@ async def test_with_the_root_goes_what_it_owns_and_a_shared_claim_with_its_last_
     sent = [await apply(api, build(each, options, model_url=MODEL_URL, replicas=0)) for each in (first, second)]
     claims = {each["metadata"]["name"]: each for each in sent[0] if each["kind"] == "PersistentVolumeClaim"}
     shared = claims[names.labelled_claim(labelled)]
-    owners = stored(control_plane, shared)["metadata"]["ownerReferences"]
+    owners = stored(plane, shared)["metadata"]["ownerReferences"]
     assert {each["name"] for each in owners} == {names.root(first), names.root(second)}
-    await until(
-        lambda: stored(control_plane, claims[names.nfs_volume(first, "nas", folder)])["status"]["phase"] == "Bound"
-    )
+    await until(lambda: stored(plane, claims[names.nfs_volume(first, "nas", folder)])["status"]["phase"] == "Bound")
 
-    await delete(control_plane, api, sent[0])
-    assert left(control_plane, sent[0]) == {"PersistentVolume", "PersistentVolumeClaim"}
-    assert left(control_plane, [shared])
-    await delete(control_plane, api, sent[1])
-    assert left(control_plane, sent[0]) == left(control_plane, sent[1]) == {"PersistentVolume"}
+    await delete(plane, api, sent[0])
+    assert left(plane, sent[0]) == {"PersistentVolume", "PersistentVolumeClaim"}
+    assert left(plane, [shared])
+    await delete(plane, api, sent[1])
+    assert left(plane, sent[0]) == left(plane, sent[1]) == {"PersistentVolume"}
 
 
-async def delete(control_plane: ControlPlane, api: Api, sent: list[Manifest]) -> None:
+async def delete(plane: ControlPlane, api: Api, sent: list[Manifest]) -> None:
     about = sent[0]["metadata"]
     await api.delete(kind_of(sent[0]), about["namespace"], about["name"], propagation="Foreground")
-    await until(lambda: not stored(control_plane, sent[0]))
+    await until(lambda: not stored(plane, sent[0]))
 
 
-def left(control_plane: ControlPlane, sent: list[Manifest]) -> set[str]:
+def left(plane: ControlPlane, sent: list[Manifest]) -> set[str]:
     """The kinds of what is still there."""
-    return {each["kind"] for each in sent if stored(control_plane, each)}
+    return {each["kind"] for each in sent if stored(plane, each)}
