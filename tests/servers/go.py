@@ -69,14 +69,14 @@ class Programs:
 
 
 def downloaded(module: str, version: str) -> dict[str, str]:
-    """What `go mod download` says: `Dir` is the module unpacked, `GoMod` its go.mod. Skips where there is no Go."""
+    """What `go mod download` says: `Dir` is the module unpacked, `GoMod` its go.mod. Skips where it cannot be had."""
     if shutil.which("go") is None:
         missing("the Kubernetes of the tests is built by Go, which is not installed")
     argv = ["go", "mod", "download", "-json", f"{module}@{version}"]
     done = subprocess.run(argv, cwd="/", capture_output=True, check=False, env=_environment())
     found: dict[str, str] = json.loads(done.stdout or b"{}")
     if done.returncode:
-        raise RuntimeError(found.get("Error") or done.stderr.decode())
+        missing(f"{module} {version} cannot be fetched: {found.get('Error') or done.stderr.decode()}")
     return found
 
 

@@ -52,7 +52,8 @@ def jars() -> Path:
             missing("Kafka is fetched by Maven, which is not installed")
         (into / "pom.xml").write_text(_PROJECT)
         argv = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={into}"]
-        subprocess.run(argv, cwd=into, check=True, stdout=sys.stderr)
+        if subprocess.run(argv, cwd=into, check=False, stdout=sys.stderr).returncode:
+            missing("Maven cannot fetch Kafka: see above")
 
     return made_once(f"kafka-{VERSION}", fetch)
 

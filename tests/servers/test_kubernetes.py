@@ -88,6 +88,7 @@ async def test_an_answer_is_lost_after_the_deed(
     assert plane.admin.call("GET", f"{MAPS}/done") is not None
 
 
+@pytest.mark.usefixtures("plane")  # where there can be none, there is nothing to survive
 async def test_nothing_survives_a_killed_test_process(tmp_path: Path) -> None:
     program = f"""
 import asyncio, pathlib, signal, sys
