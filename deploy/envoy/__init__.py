@@ -7,7 +7,8 @@
     )
     Path("envoy.yaml").write_text(config); run(["envoy", "-c", "envoy.yaml"])
 
-Left out: starting Envoy (deploy/embedded does), and everything that changes while it runs (services/gateway/envoy).
+Left out: starting Envoy (deploy/embedded does, and in its image `python -m deploy.envoy`), and everything that changes
+while it runs (services/gateway/envoy).
 """
 
 import json
@@ -38,9 +39,13 @@ def render(
     snapshot: Address,
     services: Mapping[str, Address],
     address: str = "0.0.0.0",
+    admin_address: str = "127.0.0.1",
     node_id: str = "envoy",
 ) -> str:
-    """The bootstrap as YAML: `port` is the public one, all others are on loopback or inside the cluster."""
+    """The bootstrap as YAML: `port` is the public one, all others are on loopback or inside the cluster.
+
+    Where the admin can be reached from elsewhere it does what the metrics service and probes need, and nothing more.
+    """
     if missing := set(SERVICES) - set(services):
         raise ValueError(f"no address for {sorted(missing)}")
     clusters = [
@@ -51,12 +56,21 @@ def render(
     # JSON is YAML, and quotes itself.
     return Template(_TEMPLATE.read_text()).substitute(
         port=port,
-        admin_port=admin_port,
+        admin=json.dumps(_admin(admin_address, admin_port)),
         address=address,
         node_id=node_id,
         clusters=json.dumps(clusters),
         local_replies=json.dumps(local_reply_config()),
     )
+
+
+def _admin(host: str, port: int) -> dict[str, Any]:
+    admin: dict[str, Any] = {"address": {"socket_address": {"address": host, "port_value": port}}}
+    if not host.startswith("127."):
+        # A whole dump has the hashes of all tokens; with this mask it says when the bootstrap was loaded.
+        allowed = ({"exact": "/ready"}, {"prefix": "/stats"}, {"prefix": "/config_dump?mask=last_updated&"})
+        admin["allow_paths"] = list(allowed)
+    return admin
 
 
 def _control_plane(name: str, address: Address) -> dict[str, Any]:
