@@ -6,7 +6,10 @@ ValidationFailed
 └── UnsupportedScheme         an artifact's address of a kind that this installation cannot read
 Conflict
 ├── LastManager               nobody could manage the group any more
-└── RunMismatch               the run has registered something else before
+├── OffsetMismatch            the upload stands elsewhere than where these bytes begin
+├── RunMismatch               the run has registered something else before
+├── UploadBusy                another request is at this upload
+└── UploadComplete            nothing can be added to an upload that is whole
 """
 
 from shared.errors import Conflict, ValidationFailed
@@ -35,3 +38,18 @@ class LastManager(Conflict):
 class RunMismatch(Conflict):
     code = "run_mismatch"
     title = "The run has registered another version before"
+
+
+class OffsetMismatch(Conflict):
+    code = "offset_mismatch"
+    title = "The upload stands elsewhere"
+
+
+class UploadBusy(Conflict):
+    code = "upload_busy"
+    title = "Another request is at this upload"
+
+
+class UploadComplete(Conflict):
+    code = "upload_complete"
+    title = "The upload is complete"

@@ -11,6 +11,16 @@ from shared.settings import ServiceSettings
 
 class RegistrySettings(ServiceSettings):
     blob_folder: Path = Field(description="folder of the uploaded bytes; many registries may share one")
+    blob_store: str = Field(
+        default="",
+        pattern=r"^((s3|gs|az)://[^\s?#]+)?$",
+        description="object store that keeps the uploaded bytes instead, such as s3://bucket/prefix, with credentials"
+        " from the environment; the folder then holds only uploads under way",
+    )
+    unused_blob_hours: float = Field(
+        default=24, ge=0, le=24 * 365, description="how long bytes stay that no version and no revision names"
+    )
+    collect_seconds: float = Field(default=3600, gt=0, description="how often these are looked for")
     upload_limit: ByteSize = Field(default=ByteSize(16 << 30), description="most bytes of one upload")
     unpacked_limit: ByteSize = Field(
         default=ByteSize(64 << 30), description="most bytes that an archive may unpack to; replicas unpack no more"

@@ -11,7 +11,7 @@ from shared.schema.groups import Group, Member
 from shared.schema.identity import RefreshToken, SigningKey, User
 from shared.schema.instance_types import InstanceType
 from shared.schema.metrics import Rollup, ScrapeSource, latency_samples, request_samples
-from shared.schema.models import Blob, BlobUpload, Model, ModelAlias, ModelCurve, ModelVersion
+from shared.schema.models import Blob, BlobUpload, Model, ModelAlias, ModelCurve, ModelVersion, Upload
 from shared.schema.requests import IdempotentRequest
 from shared.schema.work import Lease
 
@@ -43,6 +43,7 @@ __all__ = [
     "Route",
     "ScrapeSource",
     "SigningKey",
+    "Upload",
     "User",
     "latency_samples",
     "request_samples",

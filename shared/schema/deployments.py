@@ -105,7 +105,16 @@ class Revision(Base):
     """One accepted change: immutable, numbered from 1 within its deployment."""
 
     __tablename__ = "revisions"
-    __table_args__ = (CheckConstraint("number >= 1", name="number_from_one"),)
+    __table_args__ = (
+        CheckConstraint("number >= 1", name="number_from_one"),
+        # Which bytes some revision names: the registry keeps these, since one may roll back to any.
+        Index(
+            "ix_revisions_versions",
+            literal_column("(spec -> 'versions')").label("versions"),
+            postgresql_using="gin",
+            postgresql_ops={"versions": "jsonb_path_ops"},
+        ),
+    )
 
     uid: Mapped[UUID] = mapped_column(ForeignKey("deployments.uid"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     CheckConstraint,
@@ -36,6 +37,10 @@ class Model(Stamped, Base):
         CheckConstraint("latest >= 0", name="latest_not_negative"),
         UniqueConstraint("group_id", "name"),
         Index(None, "updated_at", "id"),
+        # The newest of a group, of a person, of a framework, without sorting all that they have.
+        Index(None, "group_id", "updated_at", "id"),
+        Index(None, "created_by", "updated_at", "id"),
+        Index(None, "framework", "updated_at", "id"),
         Index("ix_models_tags", "tags", postgresql_using="gin"),
         Index("ix_models_search", "search", postgresql_using="gin"),
         Index(None, "created_by", "group_id", "name"),
@@ -116,7 +121,11 @@ class ModelCurve(Base):
 
 class Blob(Base):
     """Bytes that were uploaded to us, kept once by their content. `digest` is `sha256:<64 hex>`; `example` the body of
-    one request that the model in them takes, if they hold one. The gateway reads it."""
+    one request that the model in them takes, if they hold one. The gateway reads it.
+
+    `place` is the name that the bytes have in the storage, used once and never for others, so that whoever removes them
+    cannot hit the same bytes that come anew; None when they were found damaged, until they are uploaded again.
+    """
 
     __tablename__ = "blobs"
     __table_args__ = (
@@ -126,6 +135,7 @@ class Blob(Base):
 
     digest: Mapped[str] = mapped_column(String(71), primary_key=True)
     size: Mapped[int]
+    place: Mapped[str | None] = mapped_column(String(200))
     example: Mapped[dict[str, Any] | None]
     created_by: Mapped[str] = mapped_column(String(63))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -139,3 +149,19 @@ class BlobUpload(Base):
     digest: Mapped[str] = mapped_column(ForeignKey("blobs.digest", ondelete="CASCADE"), primary_key=True)
     user_id: Mapped[str] = mapped_column(String(63), primary_key=True)
     at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Upload(Base):
+    """A resumable upload on its way, or done: `stored` is then the digest of what it became. How far it has come is the
+    length of its file. `size` and `digest` are what its user has announced."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (CheckConstraint("size >= 0", name="size_not_negative"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(63))
+    size: Mapped[int | None]
+    digest: Mapped[str | None] = mapped_column(String(71))
+    stored: Mapped[str | None] = mapped_column(String(71))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    touched_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -88,6 +88,7 @@ VIOLATIONS = {
     "fk_model_aliases_model_id_number_model_versions": "UPDATE model_aliases SET number = 9",
     "ck_blobs_digest_sha256": "UPDATE blobs SET digest = 'md5:x'",
     "ck_blobs_size_not_negative": "UPDATE blobs SET size = -1",
+    "ck_uploads_size_not_negative": "INSERT INTO uploads (id, user_id, size) VALUES (gen_random_uuid(), 'ana', -1)",
     "ck_idempotent_requests_answer_with_status": "UPDATE idempotent_requests SET status = 200",
     "ck_bus_messages_offset_from_one": 'UPDATE bus_messages SET "offset" = 0',
     "uq_bus_messages_event": """

@@ -16,6 +16,7 @@ from shared.schema import Blob
 from tests.registry.world import Registry, code, running_registry, sha256, tar
 
 DATA = bytes(range(256)) * 5000
+SMALL = DATA[:5000]
 
 
 async def test_the_same_bytes_are_kept_once(registry: Registry) -> None:
@@ -157,14 +158,37 @@ async def test_download_by_a_signed_link(registry: Registry) -> None:
 
 
 async def test_damaged_bytes_are_not_served(registry: Registry) -> None:
-    await registry.uploaded(DATA)
-    file = registry.files()[0]
-    file.chmod(0o600)
-    file.write_bytes(DATA[:-1])
-    answer = await registry.call("GET", f"/artifacts/{sha256(DATA)}", by=registry.admin)
-    assert (answer.status_code, code(answer)) == (503, "unavailable")
-    assert (await registry.upload(DATA)).status_code == 201  # the same upload mends it
-    assert (await registry.call("GET", f"/artifacts/{sha256(DATA)}", by=registry.admin)).content == DATA
+    path = f"/artifacts/{sha256(SMALL)}"
+
+    async def pull(**headers: str) -> int:
+        answer = await registry.call("GET", path, by=registry.admin, headers=headers)
+        assert answer.status_code == 503 or answer.content == (SMALL[5:10] if headers else SMALL)
+        return answer.status_code
+
+    async def damage(data: bytes) -> None:
+        file = registry.files()[0]
+        file.chmod(0o600)
+        file.write_bytes(data)
+
+    flipped = SMALL[:-1] + bytes([SMALL[-1] ^ 1])
+    await registry.uploaded(SMALL)
+    await damage(SMALL[:-1])
+    assert await pull() == 503
+    assert (await registry.upload(SMALL)).status_code == 201  # the same upload mends it
+    assert await pull() == 200
+    # Of the same length: only the digest says so.
+    for file in registry.files():
+        file.unlink()
+    assert (await registry.upload(SMALL)).status_code == 201
+    await damage(flipped)
+    assert [await pull(), await pull(Range="bytes=5-9")] == [503, 503]
+    for file in registry.files():
+        file.unlink()
+    assert (await registry.upload(SMALL)).status_code == 201
+    assert [await pull(Range="bytes=5-9"), await pull()] == [206, 200]
+    # A part is not served either, also when the whole has been right before.
+    await damage(flipped)
+    assert [await pull(Range="bytes=5-9"), await pull()] == [503, 503]
 
 
 async def test_an_artifact_of_several_parts(registry: Registry) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -15,6 +16,7 @@ from schemathesis.specs.openapi import checks
 
 from shared.database import Sessions, create_engine, create_sessions
 from tests.registry.process import begin_upload, registry_process
+from tests.registry.world import sha256
 from tests.support.services import People
 from tests.support.waiting import until
 
@@ -26,6 +28,8 @@ CHECKS = [
     checks.response_schema_conformance,
 ]
 MIB = 1 << 20
+
+schemathesis.serializer.alias("application/partial-upload", "application/octet-stream")
 
 
 @pytest.fixture
@@ -86,6 +90,61 @@ async def test_memory_is_constant_however_large_the_upload(
                 assert sum([len(chunk) async for chunk in pulled.aiter_bytes()]) == size * MIB
             peaks.append(registry.peak_memory())
         assert peaks[1] - peaks[0] < 24 * MIB
+
+
+async def test_an_upload_goes_on_where_a_killed_registry_left_it(
+    environment: dict[str, str], sessions: Sessions, tmp_path: Path
+) -> None:
+    root = await People(sessions).add("root", admin=True)
+    data = bytes(range(256)) * 4096 * 5
+    piece = {**root, "Content-Type": "application/partial-upload"}
+    async with registry_process(environment, tmp_path) as first:
+        begun = await first.http.post("/api/v1/artifacts/uploads", headers=root)
+        path = begun.headers["location"]
+        sent = await first.http.patch(path, content=data[: 2 * MIB], headers={**piece, "Upload-Offset": "0"})
+        assert sent.status_code == 204
+        head = [f"PATCH {path} HTTP/1.1", "Host: x", f"Content-Length: {3 * MIB}", "Upload-Offset: 2097152"]
+        _, writer = await asyncio.open_connection("127.0.0.1", first.port)
+        writer.write("\r\n".join([*head, *map(": ".join, piece.items()), "", ""]).encode() + data[2 * MIB : 4 * MIB])
+        await writer.drain()
+
+        async def further() -> bool:
+            return int((await first.http.head(path, headers=root)).headers["upload-offset"]) > 2 * MIB
+
+        await until(further)
+        first.process.kill()
+        await asyncio.to_thread(first.process.wait, 10)
+        writer.transport.abort()
+    async with registry_process(environment, tmp_path) as second:
+        offset = int((await second.http.head(path, headers=root)).headers["upload-offset"])
+        last = {**piece, "Upload-Offset": str(offset), "Upload-Complete": "?1"}
+        done = await second.http.patch(path, content=data[offset:], headers=last)
+        assert done.json()["digest"] == sha256(data)
+        assert [path.stat().st_size for path in second.files()] == [len(data)]
+
+
+async def test_a_pull_of_damaged_bytes_never_ends_well(
+    environment: dict[str, str], sessions: Sessions, tmp_path: Path
+) -> None:
+    root = await People(sessions).add("root", admin=True)
+    data = bytes(range(256)) * 4096 * 8
+    async with registry_process(environment, tmp_path) as registry:
+        headers = {**root, "Content-Type": "application/octet-stream"}
+        await registry.http.post("/api/v1/artifacts", content=data, headers=headers)
+        file = registry.files()[0]
+        file.chmod(0o600)
+        with file.open("r+b") as damaged:
+            damaged.seek(100)
+            damaged.write(b"x")
+        path = f"/api/v1/artifacts/{sha256(data)}"
+        async with registry.http.stream("GET", path, headers=root) as pulled:
+            assert pulled.headers["content-length"] == str(len(data))
+            with pytest.raises(httpx.RemoteProtocolError):
+                await pulled.aread()
+            assert pulled.num_bytes_downloaded < len(data)
+        assert (await registry.http.get(path, headers=root)).status_code == 503
+        await registry.http.post("/api/v1/artifacts", content=data, headers=headers)
+        assert (await registry.http.get(path, headers=root)).content == data
 
 
 async def test_the_openapi_document_is_kept(environment: dict[str, str], sessions: Sessions, tmp_path: Path) -> None:

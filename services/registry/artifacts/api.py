@@ -4,10 +4,11 @@ import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request
-from fastapi.responses import FileResponse
+from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
-from services.registry.artifacts import commands, download, queries
+from services.registry.artifacts import download, queries
+from services.registry.artifacts.admission import admit
 from services.registry.artifacts.domain import DIGEST, PULL, link_is_good, parse_digest, registry_uri
 from services.registry.artifacts.schemas import ArtifactView
 from services.registry.artifacts.store import BlobStore
@@ -44,38 +45,40 @@ async def upload_artifact(
     x_content_sha256: Annotated[str | None, Header(max_length=100, description="the same, as a header")] = None,
     dry_run: Annotated[bool, Query(include_in_schema=False)] = False,
 ) -> ArtifactView:
-    """Streamed: `curl --data-binary @model.tar.gz -H 'Content-Type: application/octet-stream' …`. For whoever may edit
-    in some group. Kept once by content: the same bytes again give the same answer.
+    """In one go, streamed (`/artifacts/uploads` survives broken connections): `curl --data-binary @model.tar.gz -H
+    'Content-Type: application/octet-stream' …`. For whoever may edit in some group. Kept once by content: the same
+    bytes again give the same answer.
 
     An archive is examined before it is accepted. Names that lead out of its folder or that not every file system takes,
     links, devices, encrypted or doubled entries, more than 100,000 entries and bombs are refused (`bad_archive`).
     """
-    _may_upload(caller)
+    may_upload(caller)
     if dry_run:
         raise ValidationFailed.of(
             "query/dry_run", "is not offered here: the bytes would have to be stored to be examined"
         )
-    announced = _announced(digest, x_content_sha256)
+    announced = announced_digest(digest, x_content_sha256)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("", "application/json") or kind.startswith("multipart/"):
         message = "must say application/octet-stream, and the body be the bytes themselves"
         raise ValidationFailed.of("header/Content-Type", message)
     await unit.session.rollback()  # an upload takes its time: no connection waits for it
+    store: BlobStore = request.app.state.blobs
     length = request.headers.get("content-length", "")
     try:
-        stored = await _store(request).add(
+        async with store.receive(
             request.stream(), announced_size=int(length) if length.isdecimal() else None, announced_digest=announced
-        )
+        ) as received:
+            await admit(unit.session, store.storage, received, user=caller.user)
     except ClientDisconnect:
         raise BadRequest("The upload was broken off; nothing was kept.") from None
-    await commands.record(unit.session, stored, user=caller.user)
-    return ArtifactView(uri=registry_uri(stored.digest), digest=stored.digest, size=stored.size)
+    return ArtifactView(uri=registry_uri(received.digest), digest=received.digest, size=received.size)
 
 
 @router.get(
     "/{digest}",
     summary="Download uploaded bytes",
-    response_class=FileResponse,
+    response_class=StreamingResponse,
     responses=download.OPENAPI,
     openapi_extra=_BY_LINK_OR_TOKEN,
 )
@@ -86,7 +89,7 @@ async def download_artifact(
     digest: Annotated[str, Path(pattern=f"^{DIGEST}$", description="SHA-256 of the bytes")],
     expires: Annotated[int | None, Query(ge=0, le=2**53, description="of a signed link: seconds since 1970")] = None,
     signature: Annotated[str | None, Query(max_length=200, description="of a signed link")] = None,
-) -> FileResponse:
+) -> StreamingResponse:
     """By a signed link, as replicas do; or with a token, by whoever uploaded them or may read a model version that
     consists of them. `Range` gives a part."""
     if signature is not None or expires is not None:
@@ -99,21 +102,23 @@ async def download_artifact(
             verify=lambda message, given: vault.verify(message, given, purpose=PULL),
         ):
             raise InvalidToken("The link is not one of ours, or has expired; get a new one.")
-        size = await queries.size(unit.session, digest)
+        blob = await queries.find(unit.session, digest, caller=None)
     else:
-        caller = await authenticate(request)
-        size = (await queries.sizes(unit.session, [digest], caller=caller)).get(digest)
-    if size is None:
+        blob = await queries.find(unit.session, digest, caller=await authenticate(request))
+    if blob is None:
         raise NotFound.named("artifact", digest)
-    return await download.blob(_store(request), digest, size=size)
+    pulls: download.Pulls = request.app.state.pulls
+    return await pulls.answer(blob, request)
 
 
-def _may_upload(caller: Caller) -> None:
+def may_upload(caller: Caller) -> None:
+    """Raises PermissionDenied."""
     if not caller.admin and max(caller.permissions.values(), default=0) < Permission.EDIT:
         raise PermissionDenied("You need the permission edit on some group to upload.", permission="edit")
 
 
-def _announced(digest: str | None, header: str | None) -> str | None:
+def announced_digest(digest: str | None, header: str | None) -> str | None:
+    """As we write it, given by query or by X-Content-SHA256. Raises ValidationFailed."""
     given: set[str] = set()
     for name, value in (("query/digest", digest), ("header/X-Content-SHA256", header)):
         if value is not None:
@@ -124,8 +129,3 @@ def _announced(digest: str | None, header: str | None) -> str | None:
     if len(given) > 1:
         raise ValidationFailed.of("query/digest", "differs from X-Content-SHA256")
     return given.pop() if given else None
-
-
-def _store(request: Request) -> BlobStore:
-    store: BlobStore = request.app.state.blobs
-    return store

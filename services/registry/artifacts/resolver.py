@@ -63,7 +63,7 @@ async def resolve(session: AsyncSession, artifact: Artifact, *, caller: Caller, 
     """Raises ValidationFailed, or UnsupportedScheme with what is supported."""
     parsed = _parse(artifact, folders)
     uploads = {address.digest for address in parsed.values() if isinstance(address, Uploaded)}
-    known = await queries.sizes(session, uploads, caller=caller)
+    known = await queries.hold(session, uploads, caller=caller)
     sizes: list[int | None] = []
     problems: list[FieldProblem] = []
     for pointer, address in parsed.items():

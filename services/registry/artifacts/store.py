@@ -1,10 +1,11 @@
-"""Bytes kept by their content in a folder: streamed in, examined, moved into place in one step, once.
+"""Takes in uploads: streamed to a file, hashed on the way, bounded, examined. What comes of one is a `Received`, whose
+file goes into the storage or is gone.
 
-    <folder>/incoming/<random>       uploads under way; each is locked as long as its process lives
-    <folder>/sha256/<2 hex>/<hex>    what is kept
+    <folder>/incoming/<random>   uploads under way; each is locked as long as its process lives
+    <folder>/uploads/<id>        resumable ones (`partials`)
+    <folder>/sha256/…            what is kept, if the storage is this folder (`storage`)
 
-Nothing here knows a database. A file without a row in `blobs` is what a crash between the move and the commit has left:
-harmless, since the same upload finds it again. All file work is done in threads.
+Nothing here knows a database. All file work is done in threads.
 """
 
 import asyncio
@@ -15,38 +16,43 @@ import io
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from services.registry.artifacts import archives
+from services.registry.artifacts.storage import CHUNK, Storage
 from services.registry.errors import BadArchive, DigestMismatch
 from shared.errors import FieldProblem, TooLarge, Unavailable, ValidationFailed
 from shared.telemetry import get_logger
 
 log = get_logger(__name__)
 
-_BATCH = 1 << 20
-"""Bytes gathered before a thread is troubled with them."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
-class Stored:
+class Received:
+    """An upload that is complete and acceptable. `path` is its file, for whoever keeps it."""
+
+    path: Path
     digest: str
     size: int
     example: dict[str, Any] | None
 
 
 class BlobStore:
-    """One folder. Many processes may use it at once."""
+    """Many processes may use one folder at once."""
 
-    def __init__(self, folder: Path, *, upload_limit: int, unpacked_limit: int, free_space_floor: int) -> None:
+    def __init__(
+        self, folder: Path, *, storage: Storage, upload_limit: int, unpacked_limit: int, free_space_floor: int
+    ) -> None:
+        self.storage = storage
+        self.upload_limit = upload_limit
         self._folder = folder
         self._incoming = folder / "incoming"
-        self._upload_limit = upload_limit
         self._floor = free_space_floor
         self._limits = archives.Limits(unpacked=unpacked_limit)
         # Examining is CPU work: at most two at once leave threads and cores for everybody else.
@@ -58,66 +64,63 @@ class BlobStore:
 
     async def not_ready(self) -> str | None:
         writable = await asyncio.to_thread(os.access, self._incoming, os.W_OK)
-        return None if writable else f"{self._incoming} cannot be written"
+        return await self.storage.not_ready() if writable else f"{self._incoming} cannot be written"
 
-    def path(self, digest: str) -> Path:
-        """Where the bytes of `sha256:<hex>` are, if they are here."""
-        algorithm, _, name = digest.partition(":")
-        return self._folder / algorithm / name[:2] / name
-
-    async def add(
+    @asynccontextmanager
+    async def receive(
         self, chunks: AsyncIterator[bytes], *, announced_size: int | None, announced_digest: str | None
-    ) -> Stored:
-        """Take in an upload. Whatever goes wrong leaves nothing behind.
+    ) -> AsyncIterator[Received]:
+        """Take in an upload. At the end its file is gone, whatever has happened, unless it was moved away.
 
         Raises TooLarge, DigestMismatch, BadArchive, ValidationFailed for no bytes, Unavailable for a disk that is full,
         or would be down to the floor.
         """
-        if announced_size is not None and announced_size > self._upload_limit:
-            raise self._too_large()
-        try:
+        if announced_size is not None and announced_size > self.upload_limit:
+            raise self.too_large()
+        with no_space(self._folder):
             incoming = await asyncio.to_thread(_Incoming, self._incoming, floor=self._floor, expected=announced_size)
             try:
                 await self._receive(chunks, incoming)
                 digest = f"sha256:{incoming.hash.hexdigest()}"
-                if announced_digest not in (None, digest):
-                    raise DigestMismatch.of("", f"has the digest {digest}, not {announced_digest}")
-                content = await self._examine(incoming)
-                await asyncio.to_thread(incoming.keep, self.path(digest))
+                yield await self._accept(incoming.path, digest, incoming.size, announced_digest)
             finally:
                 # Shielded: a cancelled upload must not leave its file either.
                 await asyncio.shield(asyncio.to_thread(incoming.discard))
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            log.exception("upload.no_space", folder=str(self._folder))
-            raise Unavailable("The registry has no space left for this upload.", retry_after=60) from error
-        return Stored(digest=digest, size=incoming.size, example=content.example)
+
+    async def examine(self, path: Path, *, announced_digest: str | None) -> Received:
+        """A file that has come in parts."""
+        digest, size = await asyncio.to_thread(_hash, path)
+        if not size:
+            raise _no_bytes()
+        return await self._accept(path, digest, size, announced_digest)
+
+    def need(self, size: int) -> None:
+        """The disk may be the database's too, which does not outlive a full one. Raises OSError. Blocking."""
+        _need(self._folder, size, floor=self._floor)
+
+    def too_large(self) -> TooLarge:
+        return TooLarge(f"An upload has at most {self.upload_limit} bytes here.", limit=self.upload_limit)
 
     async def _receive(self, chunks: AsyncIterator[bytes], incoming: "_Incoming") -> None:
-        gathered = bytearray()
         received = 0
-        async for chunk in chunks:
-            received += len(chunk)
-            if received > self._upload_limit:
-                raise self._too_large()
-            gathered += chunk
-            if len(gathered) >= _BATCH:
-                await asyncio.to_thread(incoming.write, bytes(gathered))
-                gathered.clear()
+        async for gathered in batches(chunks):
+            received += len(gathered)
+            if received > self.upload_limit:
+                raise self.too_large()
+            await asyncio.to_thread(incoming.write, gathered)
         if not received:
-            raise ValidationFailed.of("", "is empty; send the bytes of a file or an archive as the body")
-        await asyncio.to_thread(incoming.finish, bytes(gathered))
+            raise _no_bytes()
+        await asyncio.to_thread(incoming.finish)
 
-    async def _examine(self, incoming: "_Incoming") -> archives.Content:
+    async def _accept(self, path: Path, digest: str, size: int, announced_digest: str | None) -> Received:
+        if announced_digest not in (None, digest):
+            raise DigestMismatch.of("", f"has the digest {digest}, not {announced_digest}")
         async with self._examining:
             try:
-                return await asyncio.to_thread(archives.examine, incoming.path, self._limits)
+                content = await asyncio.to_thread(archives.examine, path, self._limits)
             except archives.Refused as error:
                 raise BadArchive([FieldProblem("", str(error))], f"The archive was refused: {error}.") from error
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"An upload has at most {self._upload_limit} bytes here.", limit=self._upload_limit)
+        return Received(path, digest, size, content.example)
 
     def _open(self) -> None:
         self._incoming.mkdir(parents=True, exist_ok=True)
@@ -128,6 +131,37 @@ class BlobStore:
                 left.unlink()
 
 
+async def batches(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in pieces that are worth a visit to a thread. What came before an error comes before it."""
+    gathered = bytearray()
+    try:
+        async for chunk in chunks:
+            gathered += chunk
+            if len(gathered) >= CHUNK:
+                yield bytes(gathered)
+                gathered.clear()
+    except Exception:
+        if gathered:
+            yield bytes(gathered)
+        raise
+    if gathered:
+        yield bytes(gathered)
+
+
+class no_space:  # noqa: N801 - reads as what it is at the `with`
+    """A full disk as Unavailable; other errors of the disk stay what they are."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            log.error("upload.no_space", folder=str(self._folder), error=str(error))
+            raise Unavailable("The registry has no space left for this upload.", retry_after=60) from error
+
+
 class _Incoming:
     """One upload on its way: a locked file of a random name, and the hash of what was written. Blocking."""
 
@@ -136,7 +170,7 @@ class _Incoming:
         self.size = 0
         self._folder = folder
         self._floor = floor
-        self._need(expected or 0)
+        _need(folder, expected or 0, floor=floor)
         while True:
             self.path = folder / uuid4().hex
             self._file = io.FileIO(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
@@ -146,38 +180,35 @@ class _Incoming:
             self._file.close()  # a process that has just started took it for one left by the dead
 
     def write(self, data: bytes) -> None:
-        self._need(len(data))
+        _need(self._folder, len(data), floor=self._floor)
         self.hash.update(data)
         self.size += len(data)
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
+        write_all(self._file, data)
 
-    def finish(self, data: bytes) -> None:
-        self.write(data)
+    def finish(self) -> None:
         os.fsync(self._file.fileno())
-
-    def keep(self, place: Path) -> None:
-        """Move into place; the same bytes may be there already, and are then replaced by themselves."""
-        place.parent.mkdir(parents=True, exist_ok=True)
-        self.path.chmod(0o440)
-        self.path.replace(place)
-        _sync_folder(place.parent)
 
     def discard(self) -> None:
         """Remove what was not kept."""
         self.path.unlink(missing_ok=True)
         self._file.close()
 
-    def _need(self, size: int) -> None:
-        """The disk may be the database's too, which does not outlive a full one. Raises OSError."""
-        if shutil.disk_usage(self._folder).free - size < self._floor:
-            raise OSError(errno.ENOSPC, f"less than {self._floor} bytes would be left free", str(self._folder))
+
+def write_all(file: io.FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
-def _sync_folder(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+def _need(folder: Path, size: int, *, floor: int) -> None:
+    if shutil.disk_usage(folder).free - size < floor:
+        raise OSError(errno.ENOSPC, f"less than {floor} bytes would be left free", str(folder))
+
+
+def _hash(path: Path) -> tuple[str, int]:
+    with path.open("rb", buffering=0) as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}", file.tell()
+
+
+def _no_bytes() -> ValidationFailed:
+    return ValidationFailed.of("", "is empty; send the bytes of a file or an archive as the body")

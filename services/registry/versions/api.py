@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import StreamingResponse
 
 from services.registry import usage
 from services.registry.artifacts import download
@@ -168,7 +168,7 @@ async def get_curve(
 @router.get(
     "/versions/{number}/artifact",
     summary="Download a version's artifact",
-    response_class=FileResponse,
+    response_class=StreamingResponse,
     responses=download.OPENAPI,
 )
 async def download_version(
@@ -179,7 +179,7 @@ async def download_version(
     request: Request,
     caller: CurrentCaller,
     unit: CurrentUnit,
-) -> FileResponse:
+) -> StreamingResponse:
     """Of a version whose artifact is one address."""
     return await _download(group=group, model=model, number=number, key=None, request=request, caller=caller, unit=unit)
 
@@ -187,7 +187,7 @@ async def download_version(
 @router.get(
     "/versions/{number}/artifact/{key}",
     summary="Download a part of a version's artifact",
-    response_class=FileResponse,
+    response_class=StreamingResponse,
     responses=download.OPENAPI,
 )
 async def download_version_part(
@@ -199,7 +199,7 @@ async def download_version_part(
     request: Request,
     caller: CurrentCaller,
     unit: CurrentUnit,
-) -> FileResponse:
+) -> StreamingResponse:
     """Of a version whose artifact is an object of addresses."""
     return await _download(group=group, model=model, number=number, key=key, request=request, caller=caller, unit=unit)
 
@@ -231,14 +231,15 @@ async def _register(
 
 async def _download(
     *, group: str, model: str, number: int, key: str | None, request: Request, caller: Caller, unit: Unit
-) -> FileResponse:
+) -> StreamingResponse:
     _require(caller, Permission.READ, group, model)
     _, version = await queries.find(unit.session, group, model, number)
     address = parse_address(_pick(version.artifact, key))
     if isinstance(address, Uploaded):
-        size = await blobs.size(unit.session, address.digest)
-        if size is not None:
-            return await download.blob(request.app.state.blobs, address.digest, size=size)
+        blob = await blobs.find(unit.session, address.digest, caller=None)
+        if blob is not None:
+            pulls: download.Pulls = request.app.state.pulls
+            return await pulls.answer(blob, request)
     if isinstance(address, OnServer):
         path = await _folders(request).locate(address.path)
         if path is not None and path.is_dir():
@@ -246,7 +247,7 @@ async def _download(
                 "path/number", "the artifact is a folder on the server, which cannot be downloaded"
             )
         if path is not None:
-            return download.file(path)
+            return await download.file(path, request)
     raise NotFound.named("artifact", f"of {group}/{model}/{number}")
 
 

@@ -6,16 +6,14 @@ may leave a spike out; the spike in a loss is what one looks for. Points come an
 averaged, so each one shown was measured.
 """
 
-from collections.abc import Sequence
-
-Point = Sequence[float | None]
+Point = list[float | None]
 """`[step, value]`; a value of None is a gap, such as a NaN that could not be stored."""
 
 FEWEST = 4
 """The first, the last, and the two of one bucket."""
 
 
-def downsample(points: Sequence[Point], most: int) -> Sequence[Point]:
+def downsample(points: list[Point], most: int) -> list[Point]:
     """At most `most` (from FEWEST up) of the points: the first, the last, and of each bucket between them the lowest
     and the highest. A bucket that is all gaps stays one gap."""
     if len(points) <= most:
