@@ -1,7 +1,9 @@
 """The connection: where the API server is and who we are, from the pod we run in or from a kubeconfig.
 
 kubernetes_asyncio reads all of that (certificates, tokens, exec plugins, OpenID), renews what expires and makes the
-session; requests go through the session as they are, for its own client turns every object into classes and back.
+connector; requests go through a session of our own, for its client turns every object into classes and back, and its
+session looks for proxies in the environment anew for every request, in a thread. We look once.
+
 Credentials that the server refuses are read anew, once: files may have been replaced, plugins may know better.
 """
 
@@ -11,6 +13,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes_asyncio.client import Configuration
@@ -33,59 +37,43 @@ class Connection:
     def __init__(self, *, kubeconfig: Path | None = None, context: str | None = None) -> None:
         self._kubeconfig = kubeconfig
         self._context = context
-        self._configuration: Any = None
-        self._rest: Any = None
+        self._link: _Link | None = None
         self._renewing = asyncio.Lock()
         self._renewed_at = -_RENEWAL_INTERVAL
 
     @property
     def host(self) -> str:
-        return str(self._configuration.host)
+        return self._opened.host
 
     async def open(self) -> None:
         """Raises PlatformError when there is no usable configuration."""
         try:
-            self._configuration = await self._configure()
-            self._rest = RESTClientObject(self._configuration)
+            self._link = _Link(await self._configure())
         except Exception as error:  # a file that is not as it should be may raise anything
             raise PlatformError(f"no usable Kubernetes configuration: {error}") from error
 
     async def close(self) -> None:
-        if self._rest is not None:
-            await self._rest.close()
+        if self._link is not None:
+            await self._link.close()
 
     async def request(self, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:
         """The answer, whatever its status, its body still to be read. Raises what aiohttp does, and Unreachable."""
-        rest = self._rest
-        answer = await self._send(method, path, **options)
-        if answer.status == 401 and await self._renew(rest):
+        link = self._opened
+        answer = await link.request(method, path, **options)
+        if answer.status == 401 and await self._renew(link):
             answer.release()
-            answer = await self._send(method, path, **options)
+            answer = await self._opened.request(method, path, **options)
         return answer
 
-    async def _send(
-        self, method: str, path: str, *, headers: Mapping[str, str], **options: Any
-    ) -> aiohttp.ClientResponse:
-        # Compressing lists costs the server more than sending them costs the network.
-        sent = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "moorage", **headers}
-        if self._rest.proxy:
-            options |= {"proxy": self._rest.proxy, "proxy_headers": self._rest.proxy_headers}
-        if self._rest.server_hostname:
-            options["server_hostname"] = self._rest.server_hostname
-        session: aiohttp.ClientSession = self._rest.pool_manager
-        try:
-            for each in (await self._configuration.auth_settings()).values():
-                sent[each["key"]] = each["value"]
-        except ConfigException as error:
-            raise Unreachable(f"no credentials for the API server: {error}") from error
-        if session.closed:  # renewed while we waited
-            session = self._rest.pool_manager
-        return await session.request(method, self.host + path, headers=sent, **options)
+    @property
+    def _opened(self) -> "_Link":
+        assert self._link is not None
+        return self._link
 
-    async def _renew(self, refused: Any) -> bool:
+    async def _renew(self, refused: "_Link") -> bool:
         """Read the configuration again unless somebody has since; whether a second attempt makes sense."""
         async with self._renewing:
-            if self._rest is not refused:
+            if self._link is not refused:
                 return True
             if time.monotonic() - self._renewed_at < _RENEWAL_INTERVAL:
                 return False
@@ -109,3 +97,43 @@ class Connection:
             )
         configuration.connection_pool_maxsize = 0  # watches and logs last; the others are counted by who sends them
         return configuration
+
+
+class _Link:
+    """One configuration and its connections."""
+
+    def __init__(self, configuration: Any) -> None:
+        self.host = str(configuration.host)
+        self._configuration = configuration
+        self._rest = RESTClientObject(configuration)
+        connector = self._rest.pool_manager.connector
+        self._session = aiohttp.ClientSession(connector=connector, connector_owner=False)
+        self._options: dict[str, Any] = {}
+        if proxy := configuration.proxy or _proxy(self.host):
+            self._options |= {"proxy": proxy, "proxy_headers": configuration.proxy_headers}
+        if configuration.tls_server_name:
+            self._options["server_hostname"] = configuration.tls_server_name
+
+    async def close(self) -> None:
+        await self._session.close()
+        await self._rest.close()
+
+    async def request(
+        self, method: str, path: str, *, headers: Mapping[str, str], **options: Any
+    ) -> aiohttp.ClientResponse:
+        # Compressing lists costs the server more than sending them costs the network.
+        sent = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "moorage", **headers}
+        try:
+            for each in (await self._configuration.auth_settings()).values():
+                sent[each["key"]] = each["value"]
+        except ConfigException as error:
+            raise Unreachable(f"no credentials for the API server: {error}") from error
+        if self._session.closed:
+            raise Unreachable("the connection has been closed")
+        return await self._session.request(method, self.host + path, headers=sent, **options, **self._options)
+
+
+def _proxy(host: str) -> str | None:
+    """What the environment says (`HTTPS_PROXY`, `NO_PROXY`), as kubectl heeds it."""
+    url = urlsplit(host)
+    return None if proxy_bypass(url.netloc) else getproxies().get(url.scheme)

@@ -130,6 +130,15 @@ async def test_no_configuration_is_a_clear_error(tmp_path: Path) -> None:
             await Connection(kubeconfig=file).open()
 
 
+async def test_a_proxy_of_the_environment_is_heeded(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
+    monkeypatch.setenv("no_proxy", "localhost")
+    server.kubeconfig.write_text(server.kubeconfig.read_text().replace("127.0.0.1", "kubernetes.invalid"))
+    async with client(server) as api:
+        assert await api.apply(POD) == POD
+    assert server.seen[0].headers["Host"].startswith("kubernetes.invalid")
+
+
 async def test_absent_is_success_and_a_namesake_stays(server: Scripted) -> None:
     server.script.extend([answer(404), answer(409, "Precondition failed: UID in precondition: 1, UID in object: 2")])
     async with client(server) as api:
