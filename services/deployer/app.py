@@ -9,7 +9,7 @@ from services.deployer import artifacts, consumer
 from services.deployer.deployments import api as deployments
 from services.deployer.deployments.secrets import EnvVault
 from services.deployer.platforms import Platform
-from services.deployer.platforms.local import LocalPlatform
+from services.deployer.platforms.local import LocalPlatform, Options
 from services.deployer.reconciler import Reconciler
 from services.deployer.records import Records
 from services.deployer.replicas import api as replicas
@@ -28,9 +28,9 @@ def create() -> tuple[DeployerSettings, FastAPI]:
     settings = DeployerSettings()
     core = Core(settings, service="deployer")
     url = artifacts.presigned(core.vault, registry_url=settings.registry_url, seconds=settings.pull_seconds)
-    return settings, create_with(
-        settings, core=core, platform=LocalPlatform(settings.local_folder, url, vault=core.vault)
-    )
+    options = Options(address=settings.local_address)
+    platform = LocalPlatform(settings.local_folder, url, vault=core.vault, options=options)
+    return settings, create_with(settings, core=core, platform=platform)
 
 
 def create_with(settings: DeployerSettings, *, core: Core, platform: AbstractAsyncContextManager[Platform]) -> FastAPI:

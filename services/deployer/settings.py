@@ -13,6 +13,10 @@ from shared.settings import ServiceSettings
 class DeployerSettings(ServiceSettings):
     platform: Literal["local"] = Field(default="local", description="where replicas run")
     local_folder: Path = Field(default=Path("replicas"), description="state, logs and models of the local platform")
+    local_address: str = Field(
+        default="127.0.0.1",
+        description="address that replicas of the local platform listen on: one that Envoy reaches, and nobody else",
+    )
     registry_url: str = Field(default="http://127.0.0.1:8081", description="where replicas pull uploaded models")
     pull_seconds: Annotated[int, Field(ge=60, le=7 * 86_400)] = Field(
         default=900, description="how long the address that a replica pulls its model from is good"

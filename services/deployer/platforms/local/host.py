@@ -14,7 +14,6 @@ from services.deployer.platforms.platform import PlatformError
 from shared.process import Identity, processes
 from shared.secrets import Vault
 
-ADDRESS = "127.0.0.1"
 MARK = "MOORAGE_RUN"
 """The variable that all processes of a run inherit; its value is the run's nonce."""
 
@@ -23,6 +22,8 @@ MARK = "MOORAGE_RUN"
 class Options:
     """The local platform's settings."""
 
+    address: str = "127.0.0.1"
+    """Of this machine; the replicas listen on it. They check no tokens, so what can reach it must be trusted."""
     area: str = "local"
     node: str = field(default_factory=socket.gethostname)
     ports: range = range(20000, 32000)
@@ -52,23 +53,23 @@ class Host:
     """To be called when the replica's observation has changed."""
 
 
-def free_port(current: int, *, among: range, taken: Collection[int]) -> int:
+def free_port(current: int, *, address: str, among: range, taken: Collection[int]) -> int:
     """A port that nobody listens on: `current` if it can be, else any `among` those not `taken`."""
-    if current and current not in taken and _bindable(current):
+    if current and current not in taken and _bindable(address, current):
         return current
     for _ in range(1000):
         port = random.choice(among)  # noqa: S311 - spread, not secret
-        if port not in taken and _bindable(port):
+        if port not in taken and _bindable(address, port):
             return port
     raise PlatformError(f"no free port among {among.start}–{among.stop - 1}")
 
 
-def _bindable(port: int) -> bool:
+def _bindable(address: str, port: int) -> bool:
     with socket.socket() as probe:
         # As servers do: connections of an earlier run that linger do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((ADDRESS, port))
+            probe.bind((address, port))
         except OSError:
             return False
         return True

@@ -26,7 +26,7 @@ from uuid import UUID
 from weakref import WeakSet
 
 from services.deployer.platforms.local import logs
-from services.deployer.platforms.local.host import ADDRESS, Host, Options, free_port
+from services.deployer.platforms.local.host import Host, Options, free_port
 from services.deployer.platforms.local.replica import LocalReplica
 from services.deployer.platforms.local.state import Folder, Record, boot_id
 from services.deployer.platforms.local.usage import Meter
@@ -211,7 +211,7 @@ class LocalPlatform:
             version=workload.version,
             template_digest=template.digest,
             model_digest=template.model.digest if template.model else None,
-            host=ADDRESS,
+            host=self._options.address,
             port=0,
             probe_path=template.probe.path,
             start_seconds=template.probe.start_seconds,
@@ -228,7 +228,7 @@ class LocalPlatform:
 
         def port(current: int) -> int:
             taken = {r.record.port for r in self._all() if r.record is not record and r.record.ended_at is None}
-            return free_port(current, among=self._options.ports, taken=taken)
+            return free_port(current, address=self._options.address, among=self._options.ports, taken=taken)
 
         def changed() -> None:
             if record.ended_at is not None:
