@@ -93,9 +93,20 @@ class Api:
         return await self._patch("patch", kind, kind.path(namespace, name), patch, _MERGE_PATCH)
 
     async def set_condition(
-        self, namespace: str, pod: str, condition: str, *, status: bool, reason: str, message: str = ""
+        self,
+        namespace: str,
+        pod: str,
+        condition: str,
+        *,
+        status: bool,
+        reason: str,
+        message: str = "",
+        annotations: Mapping[str, str] | None = None,
     ) -> Object:
-        """Set one condition of a pod's status, a readiness gate's; the others stay as they are. Raises NotFound."""
+        """Set one condition of a pod's status, a readiness gate's, and annotations; the others stay as they are.
+
+        Raises NotFound.
+        """
         body = {
             "type": condition,
             "status": str(status),
@@ -104,7 +115,10 @@ class Api:
             "lastTransitionTime": _rfc3339(datetime.now(UTC)),
         }
         path = POD.path(namespace, pod, subresource="status")
-        return await self._patch("patch", POD, path, {"status": {"conditions": [body]}}, _STRATEGIC_PATCH)
+        patch: Object = {"status": {"conditions": [body]}}
+        if annotations:
+            patch["metadata"] = {"annotations": dict(annotations)}
+        return await self._patch("patch", POD, path, patch, _STRATEGIC_PATCH)
 
     async def delete(
         self,
@@ -135,15 +149,17 @@ class Api:
 
     # Reading
 
-    async def pages(self, kind: Kind, *, selector: str = "", fields: str = "", limit: int = 500) -> AsyncIterator[Page]:
-        """All objects that match, in all namespaces, as of one moment, `limit` a page (0: all on one).
+    async def pages(
+        self, kind: Kind, *, namespace: str | None = None, selector: str = "", fields: str = "", limit: int = 500
+    ) -> AsyncIterator[Page]:
+        """All objects that match, in one or all namespaces, as of one moment, `limit` a page (0: all on one).
 
         Raises Gone when that moment is too long ago for the next page.
         """
         params = _selectors(selector, fields) | ({"limit": str(limit)} if limit else {})
         while True:
             answer = await self._requests.call(
-                Request(verb="list", kind=kind, method="GET", path=kind.path(), params=params)
+                Request(verb="list", kind=kind, method="GET", path=kind.path(namespace), params=params)
             )
             metadata = answer["metadata"]
             yield Page(answer.get("items") or [], metadata["resourceVersion"])
@@ -153,7 +169,14 @@ class Api:
 
     @asynccontextmanager
     async def watch(
-        self, kind: Kind, *, version: str, selector: str = "", fields: str = "", seconds: int = 300
+        self,
+        kind: Kind,
+        *,
+        version: str,
+        namespace: str | None = None,
+        selector: str = "",
+        fields: str = "",
+        seconds: int = 300,
     ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
         """What changes after `version`, with bookmarks. It ends after `seconds`, or when the server ends it.
 
@@ -162,7 +185,7 @@ class Api:
         params = _selectors(selector, fields)
         params |= {"watch": "true", "resourceVersion": version, "timeoutSeconds": str(seconds)}
         params |= {"allowWatchBookmarks": "true"}
-        request = Request(verb="watch", kind=kind, method="GET", path=kind.path(), params=params)
+        request = Request(verb="watch", kind=kind, method="GET", path=kind.path(namespace), params=params)
         async with self._requests.lines(request, silence=_WATCH_SILENCE) as lines:
             yield (_event(line) async for line in lines)
 
@@ -192,10 +215,10 @@ class Api:
             async for line in lines:
                 yield line.decode(errors="replace")
 
-    async def usage(self, *, selector: str) -> list[Object] | None:
+    async def usage(self, *, namespace: str | None = None, selector: str) -> list[Object] | None:
         """`PodMetrics` of all pods that match; None where nobody measures them, or not for us."""
-        params = _selectors(selector, "")
-        request = Request(verb="list", kind=POD_METRICS, method="GET", path=POD_METRICS.path(), params=params)
+        path, params = POD_METRICS.path(namespace), _selectors(selector, "")
+        request = Request(verb="list", kind=POD_METRICS, method="GET", path=path, params=params)
         try:
             answer = await self._requests.attempt(request)
         except (NotFound, Forbidden):

@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from services.deployer.platforms import environment
+from services.deployer.platforms.causes import LOG_LINES
 from services.deployer.platforms.local import health, logs, template, verdict
 from services.deployer.platforms.local.health import Health, Verdict
 from services.deployer.platforms.local.host import MARK, Host, has_gpu, marked, sweep
@@ -245,7 +246,7 @@ class LocalReplica:
             answer=beat.last_answer if beat else None,
             probe=record.probe_path,
             memory=record.memory,
-            log=logs.last_lines(self.folder.run(record.run), verdict.LOG_LINES),
+            log=logs.last_lines(self.folder.run(record.run), LOG_LINES),
         )
         self._fail(failure, first=stable)
 

@@ -4,24 +4,14 @@ Pure. The model server's exit codes and its termination message (`{"cause", "mes
 for what it alone can know: that the model did not load or could not be fetched.
 """
 
-import json
 import signal
 from collections.abc import Sequence
 
+from services.deployer.platforms import causes
+from services.deployer.platforms.causes import ADVICE, LOG_LINES, ended, last_word
 from services.deployer.platforms.local.health import Verdict
 from services.deployer.platforms.local.state import RunState
 from services.deployer.platforms.platform import Cause, Evidence, Failure
-
-LOG_LINES = 20
-EXIT_NO_COMMAND = 127
-
-ADVICE = {
-    Cause.MODEL_LOAD: "Load the model as the replica does, on your own machine; the log has the traceback.",
-    Cause.MODEL_DOWNLOAD: "Check that the version's artifact is still there and has the digest it was registered with.",
-    Cause.OUT_OF_MEMORY: "Take an instance type with more memory, or make the model smaller.",
-    Cause.CRASH: "The last lines of its log say why, as far as it knew.",
-    Cause.PROBE: "Check that the service listens on $MOORAGE_HOST:$MOORAGE_PORT and answers the health path with 2xx.",
-}
 
 
 def judge(
@@ -29,7 +19,8 @@ def judge(
 ) -> Failure:
     """The failure of a run that has ended. `gave_up`: the probes' reason, if it was we who ended it."""
     code = state.exit_code if state else None
-    said, advice = _last_word(state.message if state else "")
+    message = state.message if state else ""
+    said, advice = last_word(message) or (message.strip(), None)
     match (state, gave_up):
         case (RunState(out_of_memory=True), _):
             cause, said, advice = Cause.OUT_OF_MEMORY, f"It used more than its {memory / 2**20:.0f} MiB.", None
@@ -38,12 +29,12 @@ def judge(
             cause, said, advice = Cause.PROBE, _unheard(gave_up, answer, probe), None
         case (None | RunState(exit_code=None), _):
             cause, said = Cause.CRASH, "It was killed together with the process that watches it."
-        case (RunState(exit_code=66) | RunState(step="pull"), _):
+        case (RunState(exit_code=causes.EXIT_NOT_FETCHED) | RunState(step="pull"), _):
             cause, said = Cause.MODEL_DOWNLOAD, said or f"Fetching the model ended with exit code {code}."
-        case (RunState(exit_code=65), _):
+        case (RunState(exit_code=causes.EXIT_NOT_LOADED), _):
             cause, said = Cause.MODEL_LOAD, said or "The model did not load."
         case _:
-            cause, said = Cause.CRASH, said or _ended(code or 0)
+            cause, said = Cause.CRASH, said or ended(code or 0)
     return Failure(
         cause=cause,
         message=said,
@@ -68,28 +59,8 @@ def not_started(error: Exception) -> Failure:
     )
 
 
-def _last_word(message: str) -> tuple[str, str | None]:
-    """Message and advice of a termination message; it may be any text."""
-    try:
-        word = json.loads(message)
-        return str(word["message"]), str(word["advice"]) if word.get("advice") else None
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return message.strip(), None
-
-
 def _unheard(verdict: Verdict, answer: int | None, probe: str) -> str:
     heard = "with no answer" if answer is None else f"its last answer was {answer}"
     if verdict is Verdict.NEVER_ANSWERED:
         return f"It did not become healthy in time: GET {probe}, {heard}."
     return f"It stopped answering GET {probe} and was ended."
-
-
-def _ended(code: int) -> str:
-    if code == EXIT_NO_COMMAND:
-        return "Its command cannot be run (exit code 127)."
-    if code > 128:
-        try:
-            return f"It was killed by {signal.Signals(code - 128).name}."
-        except ValueError:
-            pass
-    return f"It ended by itself with exit code {code}."
