@@ -9,8 +9,8 @@ there are pauses between the attempts.
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Generic
+from collections.abc import Callable, Mapping
+from typing import Any, Generic
 
 from prometheus_client import Counter
 
@@ -42,6 +42,7 @@ class Reflector(Generic[RowT]):
         table: Table[RowT],
         trim: Callable[[Object], RowT | None],
         *,
+        namespace: str | None = None,
         selector: str = "",
         fields: str = "",
         seconds: int = 300,
@@ -50,8 +51,7 @@ class Reflector(Generic[RowT]):
         self._kind = kind
         self._table = table
         self._trim = trim
-        self._selector = selector
-        self._fields = fields
+        self._which: Mapping[str, Any] = {"namespace": namespace, "selector": selector, "fields": fields}
         self._seconds = seconds
         self._version = 0  # 0: nothing is known, list
         self.synced = asyncio.Event()
@@ -107,7 +107,7 @@ class Reflector(Generic[RowT]):
     async def _rows(self, *, limit: int) -> tuple[list[RowT], int]:
         rows: list[RowT] = []
         version = 0
-        async for page in self._api.pages(self._kind, selector=self._selector, fields=self._fields, limit=limit):
+        async for page in self._api.pages(self._kind, limit=limit, **self._which):
             version = int(page.version)
             for found in page.items:
                 found.setdefault("kind", self._kind.name)  # in lists it is left out
@@ -116,13 +116,7 @@ class Reflector(Generic[RowT]):
         return rows, version
 
     async def _watch(self) -> None:
-        watch = self._api.watch(
-            self._kind,
-            version=str(self._version),
-            selector=self._selector,
-            fields=self._fields,
-            seconds=self._seconds,
-        )
+        watch = self._api.watch(self._kind, version=str(self._version), seconds=self._seconds, **self._which)
         async with watch as events:
             if self.trouble is not None:
                 log.info("kubernetes.watch_restored", kind=self._kind.plural)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from services.deployer.platforms.kubernetes import objects
+from services.deployer.platforms.kubernetes import trimming
 from services.deployer.platforms.kubernetes.api import Api
 from services.deployer.platforms.kubernetes.kinds import (
     AUTOSCALER,
@@ -36,24 +36,26 @@ _ABOUT_PODS = "involvedObject.kind=Pod,type=Warning"
 class Store:
     """`start` it and `close` it. `changed` is told the uid of each deployment of which something became different.
 
-    `watch_seconds` is how long a watch lasts before it is begun anew.
+    With a `namespace` only that one is looked at (and volumes, which are in none). `watch_seconds` is how long a watch
+    lasts before it is begun anew.
     """
 
-    def __init__(self, api: Api, changed: Callable[[UUID], None], *, watch_seconds: int = 300) -> None:
+    def __init__(
+        self, api: Api, changed: Callable[[UUID], None], *, namespace: str | None = None, watch_seconds: int = 300
+    ) -> None:
         self._changed = changed
         self._roots = Table[Root](self._item_changed)
         self._pods = Table[Pod](self._item_changed)
         self._resources = {kind: Table[Resource](self._item_changed) for kind in _RESOURCES}
         self._warnings = Table[PodWarning](self._warning_changed)
-        ours: Mapping[str, Any] = {"selector": OURS, "seconds": watch_seconds}
+        where: Mapping[str, Any] = {"namespace": namespace, "seconds": watch_seconds}
+        ours = {"selector": OURS, **where}
         self._reflectors: dict[Kind, Reflector[Any]] = {
-            DEPLOYMENT: Reflector(api, DEPLOYMENT, self._roots, objects.trim_root, **ours),
-            POD: Reflector(api, POD, self._pods, objects.trim_pod, **ours),
-            EVENT: Reflector(
-                api, EVENT, self._warnings, objects.trim_warning, fields=_ABOUT_PODS, seconds=watch_seconds
-            ),
+            DEPLOYMENT: Reflector(api, DEPLOYMENT, self._roots, trimming.trim_root, **ours),
+            POD: Reflector(api, POD, self._pods, trimming.trim_pod, **ours),
+            EVENT: Reflector(api, EVENT, self._warnings, trimming.trim_warning, fields=_ABOUT_PODS, **where),
             **{
-                kind: Reflector(api, kind, table, objects.trim_resource, **ours)
+                kind: Reflector(api, kind, table, trimming.trim_resource, **ours)
                 for kind, table in self._resources.items()
             },
         }

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from kubernetes_asyncio.config import incluster_config
 
-from services.deployer.platforms.kubernetes import kinds, names, objects
+from services.deployer.platforms.kubernetes import kinds, names, objects, trimming
 from services.deployer.platforms.kubernetes.api import Api
 from services.deployer.platforms.kubernetes.connection import Connection
 from services.deployer.platforms.kubernetes.errors import Conflict, Forbidden, Invalid, NamespaceNotFound, NotFound
@@ -30,7 +30,7 @@ async def test_applied_twice_is_applied_once(api: Api, namespace: str) -> None:
     manifest = samples.config_map(uuid4(), namespace=namespace, a="b")
     first, second = await api.apply(manifest), await api.apply(manifest)
     assert first["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"]
-    assert objects.fingerprint(first) == objects.fingerprint(second)
+    assert trimming.fingerprint(first) == trimming.fingerprint(second)
 
 
 async def test_the_fields_of_others_are_left_alone(api: Api, control_plane: ControlPlane, namespace: str) -> None:
@@ -50,18 +50,18 @@ async def test_what_others_do_to_our_fields_is_seen_and_undone(
     api: Api, control_plane: ControlPlane, namespace: str
 ) -> None:
     manifest = samples.deployment(uuid4(), namespace=namespace)
-    wanted = objects.fingerprint(await api.apply(manifest))
+    wanted = trimming.fingerprint(await api.apply(manifest))
     path = kinds.DEPLOYMENT.path(namespace, manifest["metadata"]["name"])
     drifted = control_plane.admin.call(
         "PATCH", path, {"spec": {"template": {"spec": {"priority": 0, "hostname": "x"}}}}
     )
-    assert objects.fingerprint(drifted) != wanted
+    assert trimming.fingerprint(drifted) != wanted
     containers = [{"name": "replica", "image": "theirs"}]
     drifted = control_plane.admin.call("PATCH", path, {"spec": {"template": {"spec": {"containers": containers}}}})
     found = await api.apply(manifest)
     assert found["spec"]["template"]["spec"]["containers"][0]["image"] == "none"
     # Another's field stays another's: applied once more, it is no drift any more.
-    assert objects.fingerprint(await api.apply(manifest)) == objects.fingerprint(found)
+    assert trimming.fingerprint(await api.apply(manifest)) == trimming.fingerprint(found)
 
 
 async def test_without_force_another_managers_field_is_a_conflict(api: Api, namespace: str) -> None:
@@ -122,7 +122,7 @@ async def test_a_pods_own_parts(api: Api, control_plane: ControlPlane, namespace
     name = manifest["metadata"]["name"]
 
     def pod() -> objects.Pod:
-        found = objects.trim_pod(read(control_plane, manifest) or {})
+        found = trimming.trim_pod(read(control_plane, manifest) or {})
         assert found is not None
         return found
 

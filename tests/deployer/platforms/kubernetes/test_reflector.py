@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.deployer.platforms.kubernetes import kinds, objects
+from services.deployer.platforms.kubernetes import kinds, trimming
 from services.deployer.platforms.kubernetes.api import Api
 from services.deployer.platforms.kubernetes.connection import Connection
 from services.deployer.platforms.kubernetes.objects import Resource
@@ -39,7 +39,7 @@ class Reflected:
     def __init__(self, api: Api) -> None:
         self.told: list[str] = []
         self.table = Table[Resource](lambda row: self.told.append(row.name))
-        self.reflector = Reflector(api, kinds.CONFIG_MAP, self.table, objects.trim_resource, selector="a=b")
+        self.reflector = Reflector(api, kinds.CONFIG_MAP, self.table, trimming.trim_resource, selector="a=b")
 
     @property
     def names(self) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
 
-from services.deployer.platforms.kubernetes import kinds, names, objects
+from services.deployer.platforms.kubernetes import kinds, names, trimming
 from services.deployer.platforms.kubernetes.api import Api
 from services.deployer.platforms.kubernetes.connection import Connection
 from services.deployer.platforms.kubernetes.errors import ApiError
@@ -37,8 +37,8 @@ class Watched:
     async def is_as_the_cluster(self, api: Api) -> bool:
         """All pods and Deployments of ours, each in its latest state."""
         for kind, trim, rows in (
-            (kinds.POD, objects.trim_pod, self.store.pods),
-            (kinds.DEPLOYMENT, objects.trim_root, self.store.roots),
+            (kinds.POD, trimming.trim_pod, self.store.pods),
+            (kinds.DEPLOYMENT, trimming.trim_root, self.store.roots),
         ):
             listed = [trim(item) async for page in api.pages(kind, selector=names.OURS) for item in page.items]
             there = {row.uid: row for row in listed if row is not None}
@@ -49,10 +49,10 @@ class Watched:
 
 
 @contextlib.asynccontextmanager
-async def watching(plane_or_proxy: ControlPlane | Faults) -> AsyncIterator[Watched]:
+async def watching(plane_or_proxy: ControlPlane | Faults, *, namespace: str | None = None) -> AsyncIterator[Watched]:
     async with Api(Connection(kubeconfig=plane_or_proxy.kubeconfig), patience=4) as api:
         told: Counter[UUID] = Counter()
-        store = Store(api, lambda uid: told.update([uid]))
+        store = Store(api, lambda uid: told.update([uid]), namespace=namespace)
         await store.start()
         try:
             yield Watched(api, store, told)
@@ -116,6 +116,18 @@ async def test_everything_of_a_deployment_is_found_by_its_uid(
         await api.delete(kinds.DEPLOYMENT, namespace, samples.name(uid))
         await api.delete(kinds.CONFIG_MAP, namespace, samples.name(uid))
         await until(lambda: uid not in it.store.deployments())
+
+
+async def test_one_namespace_is_all_that_is_looked_at_when_it_is_given(
+    api: Api, control_plane: ControlPlane, namespace: str
+) -> None:
+    here, elsewhere = uuid4(), uuid4()
+    async with watching(control_plane, namespace=namespace) as it:
+        await api.apply(samples.config_map(elsewhere))
+        await api.apply(samples.config_map(here, namespace=namespace))
+        await until(lambda: here in it.store.deployments())
+        assert elsewhere not in it.store.deployments()
+    await api.delete(kinds.CONFIG_MAP, "default", samples.name(elsewhere))
 
 
 async def test_our_own_change_is_known_at_once_and_told_once(

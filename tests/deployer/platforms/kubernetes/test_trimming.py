@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.deployer.platforms.kubernetes import names, objects
+from services.deployer.platforms.kubernetes import names, trimming
 from services.deployer.platforms.kubernetes.objects import Condition, Running, Terminated, Waiting
 from services.deployer.platforms.platform import Template, Workload
 from tests.deployer.platforms.kubernetes import samples
@@ -55,7 +55,7 @@ def pod() -> dict[str, Any]:
 
 
 def test_of_a_pod_is_kept_what_decides_about_it() -> None:
-    row = objects.trim_pod(pod())
+    row = trimming.trim_pod(pod())
     assert row is not None
     assert (row.name, row.namespace, row.deployment, row.version) == ("iris-v1-0b2f8a4e-x", "default", UID, 1)
     assert (row.ip, row.node, row.phase, row.created_at, row.started_at) == ("10.244.0.7", "n1", "Running", THEN, THEN)
@@ -73,7 +73,7 @@ def test_of_a_pod_is_kept_what_decides_about_it() -> None:
 
 
 def test_a_pod_that_no_kubelet_has_seen_has_containers_without_a_state() -> None:
-    row = objects.trim_pod(as_found(samples.pod(UID, "x")))
+    row = trimming.trim_pod(as_found(samples.pod(UID, "x")))
     assert row is not None
     assert [(each.name, each.state, each.restarts) for each in row.containers] == [("replica", None, 0)]
 
@@ -90,17 +90,17 @@ def test_what_nobody_reads_makes_no_difference(change: str) -> None:
         after["metadata"]["annotations"]["other/thing"] = "2"
     else:
         after["status"]["conditions"][1]["status"] = "False"
-    assert objects.trim_pod(before) == objects.trim_pod(after)
+    assert trimming.trim_pod(before) == trimming.trim_pod(after)
     after["status"]["containerStatuses"][0]["state"] = {"running": {"startedAt": NOW}}
-    changed = objects.trim_pod(after)
+    changed = trimming.trim_pod(after)
     assert changed is not None
-    assert changed != objects.trim_pod(before)
+    assert changed != trimming.trim_pod(before)
     assert changed.containers[0].state == Running(THEN)
 
 
 def test_whose_it_is_has_to_be_said() -> None:
     for labels in ({}, {names.UID: "x", names.VERSION: "1"}, {names.UID: str(UID)}):
-        assert objects.trim_resource(as_found(samples.config_map(UID), labels=labels)) is None
+        assert trimming.trim_resource(as_found(samples.config_map(UID), labels=labels)) is None
 
 
 def test_of_a_deployment_only_trouble_is_kept() -> None:
@@ -112,7 +112,7 @@ def test_of_a_deployment_only_trouble_is_kept() -> None:
     ]
     found["status"] = {"observedGeneration": 1, "availableReplicas": 2, "conditions": conditions}
     found["spec"]["template"]["metadata"]["annotations"] = {names.REVISION: "abc"}
-    row = objects.trim_root(found)
+    row = trimming.trim_root(found)
     assert row is not None
     assert (row.replicas, row.available, row.generation, row.observed_generation) == (3, 2, 2, 1)
     assert row.conditions == (Condition("ReplicaFailure", "True", "FailedCreate", "exceeded quota", None),)
@@ -121,12 +121,12 @@ def test_of_a_deployment_only_trouble_is_kept() -> None:
 
 def test_fingerprint_is_of_what_we_apply() -> None:
     found = as_found(samples.deployment(UID), ownerReferences=[{"uid": "o"}])
-    before = objects.fingerprint(found)
+    before = trimming.fingerprint(found)
 
     def after(change: Any) -> str:
         changed = copy.deepcopy(found)
         change(changed)
-        return objects.fingerprint(changed)
+        return trimming.fingerprint(changed)
 
     for theirs in (
         lambda it: it.update(status={"replicas": 1}),
@@ -150,7 +150,7 @@ def test_fingerprint_is_of_what_we_apply() -> None:
 def test_what_the_binder_fills_in_is_no_drift(kind: str, name: str) -> None:
     found = as_found(samples.config_map(UID)) | {"kind": kind, "spec": {"storage": 1}}
     bound = found | {"spec": {"storage": 1, name: "x"}}
-    assert objects.fingerprint(found) == objects.fingerprint(bound)
+    assert trimming.fingerprint(found) == trimming.fingerprint(bound)
 
 
 def test_warnings_are_ours_by_the_name_of_their_pod() -> None:
@@ -166,10 +166,10 @@ def test_warnings_are_ours_by_the_name_of_their_pod() -> None:
 
     long = Workload(UID, "a" * 40, "g", 12345678, Template(runtime="custom", command=()), 1)
     for name in (f"{names.root(long)}-6d4cf56db6-x2x"[:58] + "abcde", f"{samples.name(UID)}-7f549fcd5d-4s628"):
-        row = objects.trim_warning(event(name))
+        row = trimming.trim_warning(event(name))
         assert row is not None
         assert (row.belongs_to, row.reason, row.message, row.count, row.at) == ("p", "Failed", "no such image", 4, THEN)
         again = event(name)
         again |= {"count": 5, "lastTimestamp": "2026-11-20T22:05:00Z"}
-        assert objects.trim_warning(again) == row
-    assert objects.trim_warning(event("coredns-5d78c9869d-abcde")) is None
+        assert trimming.trim_warning(again) == row
+    assert trimming.trim_warning(event("coredns-5d78c9869d-abcde")) is None
