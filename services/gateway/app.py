@@ -11,6 +11,7 @@ from services.gateway.endpoint.api import router as endpoint
 from services.gateway.envoy.server import XdsServer
 from services.gateway.envoy.snapshot import SnapshotFile
 from services.gateway.envoy.store import Store
+from services.gateway.fleet import Fleet
 from services.gateway.identity.api import router as identity
 from services.gateway.identity.commands import EXPIRED
 from services.gateway.identity.keys import SigningKeys
@@ -40,25 +41,33 @@ def build(settings: GatewaySettings) -> FastAPI:
 
     @asynccontextmanager
     async def running(core: Core) -> AsyncIterator[None]:
-        store = Store()
+        store, name = Store(), settings.gateway_name
         snapshot = SnapshotFile(settings.snapshot_path)
         xds = XdsServer.of(store)
+        fleet = Fleet(core.sessions, store, gateway=name, gone_after=settings.envoy_gone_seconds)
         parts = app.state.parts = Parts(
             settings=settings,
             keys=SigningKeys(core.sessions, core.vault, lifetime=settings.access_token_seconds),
             passwords=Passwords(),
             throttle=Throttle(),
-            reconciler=Reconciler(reading=core.reading, writing=core.sessions, store=store, snapshot=snapshot),
+            reconciler=Reconciler(
+                reading=core.reading,
+                writing=core.sessions,
+                store=store,
+                snapshot=snapshot,
+                fleet=fleet,
+                gateway=name,
+            ),
             documents=documents,
         )
         wakes = Wakes(parts.reconciler)
-        stop_hints = core.hints.listen(wakes.hint)
+        stop_hints = [core.hints.listen(wakes.hint), core.hints.listen(fleet.hint)]
 
         async def serve() -> None:
             await xds.start(f"{settings.xds_host}:{settings.xds_port}")
 
         async def consume() -> None:
-            await core.bus.consume(consumer=settings.gateway_name, topics=TOPICS, handler=wakes.handle)
+            await core.bus.consume(consumer=name, topics=TOPICS, handler=wakes.handle)
 
         core.background("signing keys", parts.keys.maintain)
         core.background("routes", lambda: parts.reconciler.run(serve))
@@ -67,7 +76,8 @@ def build(settings: GatewaySettings) -> FastAPI:
         try:
             yield
         finally:
-            stop_hints()
+            for stop in stop_hints:
+                stop()
             await xds.stop()
             await parts.reconciler.close()
             snapshot.close()

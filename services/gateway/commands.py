@@ -1,47 +1,62 @@
-"""The only writer of `routes`: what Envoy has acknowledged."""
+"""The only writer of `routes`: what Envoys have acknowledged, by gateway and together."""
 
 from uuid import UUID
 
-from sqlalchemy import bindparam, func
+from sqlalchemy import bindparam, func, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.gateway.domain import Record
+from services.gateway.domain import Record, agreed, parse_record, parse_weights, stored_record
 from shared import outbox
 from shared.events.gateway import ROUTE_ENFORCED
 from shared.schema import Base, Route
 
 _ROUTES = Base.metadata.tables[Route.__tablename__]
-_NAMES = ("generation", "endpoints_generation", "weights", "rejected")
-_INSERT = insert(_ROUTES).values(
-    uid=bindparam("uid"), enforced_at=func.now(), **{name: bindparam(name) for name in _NAMES}
+
+# Made once, since every change passes here. The lock makes gateways that record at the same time see each other's word.
+_LOCK = text("""
+    SELECT generation, endpoints_generation, weights, rejected, acks,
+        ARRAY(SELECT DISTINCT gateway FROM envoys) AS gateways
+    FROM routes WHERE uid = :uid FOR UPDATE OF routes
+""")
+_EMPTY = insert(_ROUTES).values(uid=bindparam("uid"), generation=0, endpoints_generation=0, weights={}, acks={})
+_EMPTY = _EMPTY.on_conflict_do_nothing()
+_OF_THIS = update(_ROUTES).where(_ROUTES.c.uid == bindparam("of"))
+_SAY = _OF_THIS.values(acks=bindparam("acks"))
+_AGREE = _OF_THIS.values(
+    enforced_at=func.now(),
+    **{name: bindparam(name) for name in ("acks", "generation", "endpoints_generation", "weights", "rejected")},
 )
-# Made once, since every change passes here. Generations only rise: who is late takes nothing back.
-_RECORD = _INSERT.on_conflict_do_update(
-    index_elements=[_ROUTES.c.uid],
-    set_={name: _INSERT.excluded[name] for name in (*_NAMES, "enforced_at")},
-    where=(_ROUTES.c.generation <= _INSERT.excluded.generation)
-    & (_ROUTES.c.endpoints_generation <= _INSERT.excluded.endpoints_generation),
-).returning(_ROUTES.c.uid)
 
 
-async def record_route(session: AsyncSession, uid: UUID, deployment: str, record: Record) -> None:
-    """Write the row of one deployment, and its event if that changes anything."""
-    values = {
-        "uid": uid,
-        "generation": record.generation,
-        "endpoints_generation": record.endpoints_generation,
-        "weights": {str(version): weight for version, weight in record.weights.items()},
-        "rejected": record.rejected,
-    }
+async def record_route(
+    session: AsyncSession, uid: UUID, deployment: str, *, gateway: str, record: Record | None = None
+) -> None:
+    """Write what the Envoys of `gateway` have acknowledged of a deployment, if that is new, and what all have together,
+    with its event, if that has changed."""
     connection = await session.connection()
-    if (await connection.execute(_RECORD, values)).first() is None:
+    while (row := (await connection.execute(_LOCK, {"uid": uid})).one_or_none()) is None:
+        await connection.execute(_EMPTY, {"uid": uid})
+    said = {each: parse_record(stored) for each, stored in row.acks.items()}
+    gateways = set(row.gateways)
+    if record is not None:
+        said[gateway] = record
+        gateways.add(gateway)  # also before its first Envoy is noted down
+    before = Record(row.generation, row.endpoints_generation, parse_weights(row.weights), row.rejected)
+    together = agreed(before, said, gateways=gateways)
+    # Those that are gone need not be remembered.
+    values = {"of": uid, "acks": {each: stored_record(said[each]) for each in gateways & said.keys()}}
+    if together == before:
+        if values["acks"] != row.acks:
+            await connection.execute(_SAY, values)
         return
+    stored = stored_record(together)
+    await connection.execute(_AGREE, values | {each: stored[each] for each in stored if each != "clients"})
     await outbox.append(
         session,
         ROUTE_ENFORCED,
         str(uid),
         id=deployment,
-        generation=record.generation,
-        endpoints_generation=record.endpoints_generation,
+        generation=together.generation,
+        endpoints_generation=together.endpoints_generation,
     )

@@ -6,8 +6,9 @@ Envoy has let go of them.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from services.gateway.envoy.model import Access, DeploymentRoutes, Endpoint, EndpointClient, InvalidRoutes
@@ -34,17 +35,20 @@ class ClientRow:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A row of `routes`: what Envoy has acknowledged of one deployment."""
+    """What the Envoys of one gateway, or of all, have acknowledged of one deployment. `clients` is a hash over those
+    that may call, which only another gateway looks at."""
 
     generation: int = 0
     endpoints_generation: int = 0
     weights: Mapping[int, int] = field(default_factory=dict)
     rejected: str | None = None
+    clients: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentRow:
-    """What the gateway reads of a deployment that is live, or deleted and not cleared away yet."""
+    """What the gateway reads of a deployment that is live, or deleted and not cleared away yet. `recorded` is its own
+    word on it, `said` that of each gateway."""
 
     uid: UUID
     id: str
@@ -59,12 +63,13 @@ class DeploymentRow:
     clients: tuple[ClientRow, ...]
     recorded: Record | None
     mark: Mark
+    said: Mapping[str, Record] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What shall be for one id. `records` is what becomes true of each deployment once Envoy has acknowledged `routes`;
-    `recorded` what its row says now. `invalid`: why no routes can be made of the rows."""
+    """What shall be for one id. `records` is what becomes true of each deployment once our Envoys have acknowledged
+    `routes`; `recorded` what we have said of it so far. `invalid`: why no routes can be made of the rows."""
 
     id: str
     routes: DeploymentRoutes | None
@@ -129,14 +134,41 @@ def _routes(row: DeploymentRow, *, now: datetime) -> DeploymentRoutes:
 
 
 def _record(row: DeploymentRow) -> Record:
-    if row.deleted:
-        return Record(generation=row.generation, endpoints_generation=row.endpoints_generation)
     routable = {replica.version for replica in row.replicas}
     return Record(
         generation=row.generation,
         endpoints_generation=row.endpoints_generation,
-        weights=effective_weights(row.weights, routable=routable),
+        weights={} if row.deleted else effective_weights(row.weights, routable=routable),
+        clients=row.mark[-1],
     )
+
+
+def agreed(before: Record, said: Mapping[str, Record], *, gateways: Collection[str]) -> Record:
+    """What the Envoys of all these gateways have acknowledged. A generation that they had agreed on stands: a gateway
+    whose first Envoy has just come says less, and takes nothing back."""
+    words = [said.get(gateway) or Record() for gateway in gateways]
+    if not words:
+        return before
+    slowest = min(words, key=lambda word: (word.generation, word.endpoints_generation))
+    generation = min(word.generation for word in words)
+    endpoints_generation = min(word.endpoints_generation for word in words)
+    rejected = next((word.rejected for word in words if word.rejected is not None), None)
+    if generation < before.generation or endpoints_generation < before.endpoints_generation:
+        return replace(before, rejected=rejected)
+    return Record(generation, endpoints_generation, slowest.weights, rejected)
+
+
+def elsewhere(row: DeploymentRow, *, gateways: Collection[str]) -> Outcome:
+    """Whether the Envoys of these other gateways follow what the row says now, by their own words."""
+    wanted = _record(row)
+    for gateway in sorted(gateways):
+        said = row.said.get(gateway) or Record()
+        if said.rejected is not None:
+            return Rejected(said.rejected)
+        behind = said.generation < wanted.generation or said.endpoints_generation < wanted.endpoints_generation
+        if behind or said.clients != wanted.clients:
+            return Pending(f"The Envoys of gateway {gateway} have not all acknowledged it yet")
+    return Enforced(None)
 
 
 def effective_weights(wanted: Mapping[int, int], *, routable: Collection[int]) -> dict[int, int]:
@@ -183,6 +215,16 @@ class Enforcement:
         if record.weights != wanted:
             return cls(False, "A version with weight has no ready replica; the others take its share.")
         return cls(True)
+
+
+def parse_record(stored: Mapping[str, Any]) -> Record:
+    """As JSON has it."""
+    return Record(**{**stored, "weights": parse_weights(stored["weights"])})
+
+
+def stored_record(record: Record) -> dict[str, Any]:
+    """For JSON."""
+    return {**asdict(record), "weights": {str(version): weight for version, weight in record.weights.items()}}
 
 
 def parse_weights(stored: Mapping[str, int] | None) -> dict[int, int]:

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.gateway.domain import ClientRow, DeploymentRow, Mark, Record, ReplicaRow, access_of, parse_weights
+from services.gateway.domain import ClientRow, DeploymentRow, Mark, ReplicaRow, access_of, parse_record, parse_weights
 
 _MARK = """
     d.uid, d.id, d.generation, d.endpoints_generation, d.deleted_at IS NOT NULL AS deleted,
@@ -27,27 +27,37 @@ _ROWS = f"""
          WHERE r.uid = d.uid AND r.routable AND r.host IS NOT NULL AND r.port IS NOT NULL) AS replicas,
         (SELECT jsonb_agg(jsonb_build_array(c.name, c.sha1, extract(epoch FROM c.expires_at)))
          FROM endpoint_clients c WHERE c.uid = d.uid) AS clients,
-        o.uid AS recorded, o.generation AS recorded_generation, o.endpoints_generation AS recorded_endpoints,
-        o.weights AS recorded_weights, o.rejected
+        coalesce(o.acks, '{{}}') AS acks
     FROM deployments d LEFT JOIN routes o ON o.uid = d.uid
     WHERE d.purged_at IS NULL"""  # noqa: S608  # constants only
 
 _EVERY = text(_ROWS)
 _OF_ONE = text(f"{_ROWS} AND d.id = :id")
+_UNENFORCED = text("""
+    SELECT d.uid, d.id
+    FROM deployments d JOIN routes o ON o.uid = d.uid
+    WHERE d.purged_at IS NULL
+        AND (o.generation < d.generation OR o.endpoints_generation < d.endpoints_generation OR o.rejected IS NOT NULL)
+""")
 _MARKS = text(f"SELECT {_MARK} FROM deployments d WHERE d.purged_at IS NULL")  # noqa: S608  # constants only
 
 
-async def all_rows(session: AsyncSession) -> dict[str, list[DeploymentRow]]:
+async def all_rows(session: AsyncSession, *, gateway: str) -> dict[str, list[DeploymentRow]]:
     """Everything that routes are made of, by deployment id."""
     rows: defaultdict[str, list[DeploymentRow]] = defaultdict(list)
     for row in await session.execute(_EVERY):
-        rows[row.id].append(_deployment(row))
+        rows[row.id].append(_deployment(row, gateway))
     return rows
 
 
-async def rows_of(session: AsyncSession, deployment: str) -> list[DeploymentRow]:
+async def rows_of(session: AsyncSession, deployment: str, *, gateway: str) -> list[DeploymentRow]:
     """Those that share the id `deployment`."""
-    return [_deployment(row) for row in await session.execute(_OF_ONE, {"id": deployment})]
+    return [_deployment(row, gateway) for row in await session.execute(_OF_ONE, {"id": deployment})]
+
+
+async def unenforced(session: AsyncSession) -> list[tuple[UUID, str]]:
+    """Uid and id of what some gateway has still to acknowledge, or has refused."""
+    return [(row.uid, row.id) for row in await session.execute(_UNENFORCED)]
 
 
 async def marks(session: AsyncSession) -> dict[str, set[Mark]]:
@@ -58,7 +68,8 @@ async def marks(session: AsyncSession) -> dict[str, set[Mark]]:
     return found
 
 
-def _deployment(row: Row[Any]) -> DeploymentRow:
+def _deployment(row: Row[Any], gateway: str) -> DeploymentRow:
+    said = {each: parse_record(stored) for each, stored in row.acks.items()}
     return DeploymentRow(
         uid=UUID(str(row.uid)),
         id=row.id,
@@ -74,19 +85,9 @@ def _deployment(row: Row[Any]) -> DeploymentRow:
             ClientRow(name, sha1, datetime.fromtimestamp(expires, UTC) if expires is not None else None)
             for name, sha1, expires in row.clients or ()
         ),
-        recorded=_recorded(row),
+        recorded=said.get(gateway),
         mark=_mark(row),
-    )
-
-
-def _recorded(row: Row[Any]) -> Record | None:
-    if row.recorded is None:
-        return None
-    return Record(
-        generation=row.recorded_generation,
-        endpoints_generation=row.recorded_endpoints,
-        weights=parse_weights(row.recorded_weights),
-        rejected=row.rejected,
+        said=said,
     )
 
 

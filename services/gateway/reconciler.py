@@ -4,23 +4,24 @@ Load (one statement) → publish and wait for the acknowledgement → record (on
 The id is the key, not the uid, because Envoy's resources are named by it: after a deletion and a new creation two
 deployments share it, and two workers must not publish for both at once.
 
-There is no lease: each gateway feeds the Envoys that are connected to it, so all of them act. `routes` has one row a
-deployment, though, and tells the truth only if all Envoys are connected to one gateway while the others stand by: a
-second one with Envoys of its own would write the same, perhaps a little before it is true of ours.
+There is no lease: each gateway feeds the Envoys that are connected to it, so all of them act. Each says in `routes`
+what its own Envoys have acknowledged, and the row then says what all have (`commands`); the fleet knows who counts.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
 from services.gateway import commands, queries
-from services.gateway.domain import Plan, Record, make_plan
+from services.gateway.domain import Plan, Record, elsewhere, make_plan
 from services.gateway.envoy.model import DeploymentRoutes
 from services.gateway.envoy.platform import PLATFORM, platform_scopes
 from services.gateway.envoy.publisher import Enforced, Outcome, Pending, Publisher, Rejected
 from services.gateway.envoy.snapshot import SnapshotFile
 from services.gateway.envoy.store import Store
+from services.gateway.fleet import Fleet
 from shared.database import Sessions, is_disconnect
 from shared.reconcile import Controller, Fence
 from shared.telemetry import get_logger
@@ -29,15 +30,21 @@ log = get_logger(__name__)
 
 _ACK_WITHIN = 1.0  # seconds; Envoy needs 3 ms. What takes longer is told by `notify`, and meanwhile the worker is free.
 _LONGEST_SLEEP = 86_400.0
+_LOOK_AGAIN = 0.05
 
 
 class Reconciler:
-    """`store` is what the xDS server serves; it is empty until `load`, so that server must be started afterwards."""
+    """`store` is what the xDS server serves; it is empty until `load`, so that server must be started afterwards.
+    `gateway` is the name that we go by among the others."""
 
-    def __init__(self, *, reading: Sessions, writing: Sessions, store: Store, snapshot: SnapshotFile) -> None:
+    def __init__(
+        self, *, reading: Sessions, writing: Sessions, store: Store, snapshot: SnapshotFile, fleet: Fleet, gateway: str
+    ) -> None:
         self._reading = reading
         self._writing = writing
         self._store = store
+        self._fleet = fleet
+        self._gateway = gateway
         self._publisher = Publisher(store, snapshot, notify=self._notified)
         self._controller = Controller(name="routes", reconcile=self._reconcile, resync=self.stale, workers=8)
         self._plans: dict[str, Plan] = {}
@@ -53,7 +60,9 @@ class Reconciler:
         if not self.loaded:  # else the port is open, and we are started anew after a failure
             await serve()
         self.loaded = True
-        await self._controller.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._fleet.run(self._regroup))
+            tasks.create_task(self._controller.run())
 
     async def close(self) -> None:
         await self._publisher.close()
@@ -70,7 +79,16 @@ class Reconciler:
         return uid in self._ids
 
     async def enforce(self, deployment: str, *, within: float) -> Outcome:
-        """Wait until Envoy follows what is committed now, at most `within` seconds."""
+        """Wait until every Envoy follows what is committed now, at most `within` seconds."""
+        deadline = asyncio.get_running_loop().time() + within
+        outcome: Outcome = Enforced(None)
+        if self._store.connected or self._store.missing or not self._fleet.others:
+            outcome = await self._enforce_here(deployment, within=within)
+        if isinstance(outcome, Enforced) and self._fleet.others:
+            outcome = await self._enforced_elsewhere(deployment, deadline=deadline)
+        return outcome
+
+    async def _enforce_here(self, deployment: str, *, within: float) -> Outcome:
         waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._keep_waiting(deployment, [waiter])
         self._controller.wake(deployment)
@@ -81,10 +99,25 @@ class Reconciler:
         finally:
             waiter.cancel()
             self._keep_waiting(deployment, [])
-        cause = (
-            f"Envoy has not acknowledged it within {within:g} s" if self._store.connected else "No Envoy is connected"
-        )
+        if missing := self._store.missing:
+            cause = f"Out of reach, and perhaps still routing as before: {', '.join(sorted(missing))}"
+        elif self._store.connected:
+            cause = f"Envoy has not acknowledged it within {within:g} s"
+        else:
+            cause = "No Envoy is connected"
         return Pending(f"{cause}; it will be enforced as soon as it can be.")
+
+    async def _enforced_elsewhere(self, deployment: str, *, deadline: float) -> Outcome:
+        """The other gateways hear of the change as we did; what they say is looked up, since hints may be lost."""
+        loop = asyncio.get_running_loop()
+        while True:
+            async with self._reading() as session:
+                rows = await queries.rows_of(session, deployment, gateway=self._gateway)
+            live = next((row for row in rows if not row.deleted), None)
+            outcome = elsewhere(live, gateways=self._fleet.others) if live else Enforced(None)
+            if not isinstance(outcome, Pending) or loop.time() >= deadline:
+                return outcome
+            await asyncio.sleep(_LOOK_AGAIN)
 
     async def stale(self) -> Iterable[str]:
         """The ids whose rows are not what we have made routes of."""
@@ -94,11 +127,20 @@ class Reconciler:
             i for i in {*marks, *self._plans} if i not in self._plans or self._plans[i].marks != marks.get(i, set())
         ]
 
+    async def _regroup(self) -> None:
+        """Other gateways have gone, who need not agree any more, or come."""
+        async with self._reading() as session:
+            behind = await queries.unenforced(session)
+        for uid, deployment in behind:
+            async with self._writing.begin() as session:
+                await commands.record_route(session, uid, deployment, gateway=self._gateway)
+
     async def _load(self) -> None:
         while True:
             try:
+                await self._fleet.beat()
                 async with self._reading() as session:
-                    rows = await queries.all_rows(session)
+                    rows = await queries.all_rows(session, gateway=self._gateway)
                 break
             except Exception as error:
                 if not is_disconnect(error):
@@ -142,7 +184,7 @@ class Reconciler:
 
     async def _read(self, deployment: str) -> Plan:
         async with self._reading() as session:
-            rows = await queries.rows_of(session, deployment)
+            rows = await queries.rows_of(session, deployment, gateway=self._gateway)
         now = datetime.now(UTC)
         plan = make_plan(deployment, rows, now=now)
         self._remember(plan, now=now)
@@ -187,8 +229,8 @@ class Reconciler:
         if not due:
             return
         async with self._writing.begin() as session:
-            for uid, record in due.items():
-                await commands.record_route(session, uid, plan.id, record)
+            for uid, record in sorted(due.items()):  # in one order, or two gateways would lock each other out
+                await commands.record_route(session, uid, plan.id, gateway=self._gateway, record=record)
         if self._plans.get(plan.id) is plan:
             self._plans[plan.id] = plan.with_recorded(due)
 
@@ -209,5 +251,5 @@ class Reconciler:
 def _refusal(plan: Plan, live: UUID, reason: str) -> dict[UUID, Record]:
     """The last good state stays in force, also that of a deployment that had the id before: nothing is let go of."""
     before = plan.recorded[live] or Record()
-    refused = Record(before.generation, before.endpoints_generation, before.weights, rejected=reason)
+    refused = replace(before, rejected=reason)
     return {} if refused == before else {live: refused}

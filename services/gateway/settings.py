@@ -26,3 +26,7 @@ class GatewaySettings(ServiceSettings):
         str,
         Field(pattern=r"^[a-z0-9-]{1,40}$", description="one of its own for each gateway: each has to see every event"),
     ] = "gateway"
+    envoy_gone_seconds: Annotated[
+        float,
+        Field(ge=1, le=86_400, description="seconds that an Envoy counts after the last word of it"),
+    ] = 60.0

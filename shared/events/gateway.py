@@ -28,4 +28,4 @@ CLIENT_CHANGED = EventType("moorage.client.changed", "gateway", ClientData)
 """A client of a private endpoint was added, rotated or revoked; the subject is the deployment's uid."""
 
 ROUTE_ENFORCED = EventType("moorage.route.enforced", "gateway", RouteData)
-"""Every connected Envoy has acknowledged (or refused) a deployment's routes; the subject is the deployment's uid."""
+"""Every Envoy has acknowledged (or one has refused) a deployment's routes; the subject is the deployment's uid."""

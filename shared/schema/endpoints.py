@@ -1,10 +1,10 @@
-"""Written by the gateway: the clients of private endpoints, and what Envoy has acknowledged of each deployment."""
+"""Written by the gateway: the clients of private endpoints, which Envoys there are, what they have acknowledged."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, func
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.schema.base import Base
@@ -29,10 +29,22 @@ class EndpointClient(Base):
     version: Mapped[int] = mapped_column(default=1)
 
 
-class Route(Base):
-    """What every connected Envoy has acknowledged: spec generation, replica set, weights in effect, clients.
+class Envoy(Base):
+    """One that routes, and the gateway that knows what by: the one that has brought it up to date. While it is here it
+    counts, connected or not; whoever has not been heard of for long enough is removed."""
 
-    `rejected` holds Envoy's words when it refused the configuration; the last good one then stays in force.
+    __tablename__ = "envoys"
+
+    node: Mapped[str] = mapped_column(primary_key=True)
+    gateway: Mapped[str] = mapped_column(String(40))
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Route(Base):
+    """What every Envoy has acknowledged: spec generation, replica set, weights in effect.
+
+    `rejected` holds Envoy's words when it refused the configuration; the last good one then stays in force. `acks` is
+    what each gateway says of its own Envoys; the other columns are what all gateways with an Envoy say together.
     """
 
     __tablename__ = "routes"
@@ -46,3 +58,4 @@ class Route(Base):
     weights: Mapped[dict[str, Any]] = mapped_column(default=dict)
     rejected: Mapped[str | None]
     enforced_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    acks: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))

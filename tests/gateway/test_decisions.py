@@ -15,11 +15,14 @@ from services.gateway.domain import (
     Enforcement,
     Record,
     ReplicaRow,
+    agreed,
     effective_weights,
+    elsewhere,
     make_plan,
 )
 from services.gateway.endpoint.domain import example_call, main_version
 from services.gateway.envoy.model import EndpointClient
+from services.gateway.envoy.publisher import Enforced, Outcome, Pending, Rejected
 from services.gateway.identity.throttle import PER_ADDRESS, PER_USER_AND_ADDRESS, Throttle, network_of
 from shared.errors import TooManyRequests
 
@@ -151,6 +154,35 @@ def test_enforced_means_acknowledged_and_as_wanted(record: Record | None, enforc
     state = Enforcement.recorded(record, generation=3, wanted={1: 100})
     assert state.enforced is enforced
     assert (state.reason is None) is enforced
+
+
+def test_gateways_agree_on_the_least_that_one_of_them_says_and_take_nothing_back() -> None:
+    before = Record(generation=2, endpoints_generation=5, weights={1: 100})
+    ahead = Record(generation=4, endpoints_generation=6, weights={1: 0, 2: 100}, clients=7)
+    behind = Record(generation=3, endpoints_generation=6, weights={1: 50, 2: 50})
+    both = {"a", "b"}
+    assert agreed(before, {"a": ahead, "b": behind}, gateways=both) == behind
+    assert agreed(before, {"a": ahead, "b": behind}, gateways={"a"}) == replace(ahead, clients=0)
+    assert agreed(before, {"a": ahead}, gateways=both) == before  # the other's first Envoy has just come
+    assert agreed(before, {"a": replace(ahead, rejected="no")}, gateways=both) == replace(before, rejected="no")
+    assert agreed(replace(before, rejected="no"), {"a": ahead}, gateways=set()).rejected == "no"
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        (Record(generation=3, endpoints_generation=2), Enforced),
+        (Record(generation=2, endpoints_generation=2), Pending),
+        (Record(generation=3, endpoints_generation=1), Pending),
+        (Record(generation=3, endpoints_generation=2, clients=9), Pending),
+        (Record(generation=3, endpoints_generation=2, rejected="no"), Rejected),
+    ],
+)
+def test_what_another_gateway_says(said: Record, outcome: type[Outcome]) -> None:
+    live = row(said={"a": Record(generation=3, endpoints_generation=2), "b": said})
+    assert isinstance(elsewhere(live, gateways={"a", "b"}), outcome)
+    assert isinstance(elsewhere(live, gateways={"a"}), Enforced)
+    assert isinstance(elsewhere(live, gateways={"c"}), Pending)
 
 
 def test_tries_are_counted_by_user_and_address_and_by_address() -> None:

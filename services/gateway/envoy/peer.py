@@ -78,6 +78,7 @@ class Peer:
         self._dirty: dict[str, None] = {}  # a set that keeps its order
         self._cold: set[str] = set()
         self._unanswered: set[str] = set()
+        self._behind: set[str] | None = None
         self.node = ""
         self.sent = 0
         """Resources sent and removals, over the life of the stream."""
@@ -266,6 +267,15 @@ class Peer:
         return name in self._endpoint_names if type_url == ENDPOINTS else type_url in self._subscribed
 
     # How far
+
+    @property
+    def caught_up(self) -> bool:
+        """Each bundle counts once, as it is found: a fleet in which something always changes would never be done."""
+        if not self._subscribed.issuperset((CLUSTER, SCOPE)):
+            return False
+        behind = {*self._store, *self._keys} if self._behind is None else self._behind
+        self._behind = {bundle_id for bundle_id in behind if self.status(bundle_id).phase is Phase.PENDING}
+        return not self._behind
 
     def status(self, bundle_id: str) -> Status:
         if not self._subscribed.issuperset((CLUSTER, SCOPE)):

@@ -5,6 +5,7 @@ far all of them are, for one bundle. An Envoy that is expected and not connected
 what it had. Who is expected, and for how long, others decide (`expect`).
 """
 
+import asyncio
 import enum
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -41,6 +42,10 @@ class Subscriber(Protocol):
     def node(self) -> str:
         """Its name, the same on every stream."""
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether it has, since it connected, held each bundle as it was wanted then."""
+
     def touch(self, ids: Iterable[str]) -> None:
         """These bundles are wanted otherwise than before."""
 
@@ -58,6 +63,9 @@ class Store:
         self._bundles: dict[str, Bundle] = dict(bundles or {})
         self._subscribers: set[Subscriber] = set()
         self._expected: frozenset[str] = frozenset()
+        self.changed = asyncio.Event()
+        """Set when an Envoy has connected or gone."""
+
         self._listener: Listener | None = None
 
     def __len__(self) -> int:
@@ -108,6 +116,9 @@ class Store:
         """Those that are expected and not connected: nobody knows what they route by."""
         return self._expected - self.nodes
 
+    def caught_up(self, node: str) -> bool:
+        return all(subscriber.caught_up for subscriber in self._subscribers if subscriber.node == node)
+
     def expect(self, nodes: Collection[str]) -> None:
         """These count, connected or not, and no others that are not connected."""
         before, self._expected = self.missing, frozenset(nodes)
@@ -117,10 +128,12 @@ class Store:
     def connect(self, subscriber: Subscriber) -> None:
         """From its first request on, when its name is known: before that it is one that is missing, or nobody."""
         self._subscribers.add(subscriber)
+        self.changed.set()
 
     def disconnect(self, subscriber: Subscriber) -> None:
         """Unless it is expected it stops counting: what the others hold may now be all there is to wait for."""
         self._subscribers.discard(subscriber)
+        self.changed.set()
         self.progressed(None)
 
     def listen(self, listener: Listener) -> None:

@@ -196,6 +196,19 @@ def test_endpoints_asked_for_anew_are_sent_though_an_older_answer_comes_late() -
     assert envoy.converge() == ["E+a/1", "S+a"]
 
 
+def test_who_has_held_everything_once_has_caught_up_whatever_changes_meanwhile() -> None:
+    envoy = FakeEnvoy(Store({"a": bundle("a", 1), "b": bundle("b", 1)}))
+    envoy.ask(CLUSTER)
+    assert not envoy.peer.caught_up
+    envoy.ask(SCOPE)
+    envoy.converge()
+    envoy.store.apply({"a": bundle("a", 1, scope="other")})
+    assert not envoy.peer.caught_up
+    envoy.converge()
+    envoy.store.apply({"b": bundle("b", 1, scope="other")})
+    assert envoy.peer.caught_up
+
+
 def test_types_that_are_not_ours_are_left_alone() -> None:
     envoy = connected({})
     envoy.converge()
