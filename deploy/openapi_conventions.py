@@ -3,6 +3,7 @@
 Left out: what Envoy and HTTP itself add (`Date`, `Content-Length` …).
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,9 @@ _HEADERS: Json = {
     },
 }
 
+_PARAMETERS = re.compile(r"(/\{[^/]+\})+$")
+"""What a resource's path has beyond that of its list."""
+
 _IDEMPOTENCY_KEY: Json = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -42,20 +46,32 @@ def describe(document: Json) -> None:
     components = document.setdefault("components", {})
     components["headers"] = _HEADERS
     components["parameters"] = {"IdempotencyKey": _IDEMPOTENCY_KEY}
-    for item in document["paths"].values():
-        changes = [operation for method, operation in _operations(item) if method in ("put", "patch", "delete")]
-        of_one_resource = any(_takes_if_match(operation) for operation in changes)
+    # Of those that can be changed, also the answer to the POST that makes one has its ETag.
+    tagged = {path for path, item in document["paths"].items() if _is_of_one_resource(item)}
+    made_here = {_PARAMETERS.sub("", path) for path in tagged}
+    for path, item in document["paths"].items():
+        of_one_resource = path in tagged
         for method, operation in _operations(item):
             if method == "post" and _takes_key(operation):
                 operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/IdempotencyKey"})
             shows_etag = of_one_resource if method == "get" else method != "delete" and _takes_if_match(operation)
+            if method == "post" and path in made_here:
+                shows_etag = True
             for status, answer in operation["responses"].items():
-                names = list(_headers_of(status, answer, shows_etag=shows_etag))
+                shown = shows_etag or "ETag" in answer.get("headers", {})
+                names = list(_headers_of(status, answer, shows_etag=shown))
                 answer["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _operations(item: Json) -> Iterator[tuple[str, Json]]:
     return ((method, operation) for method, operation in item.items() if isinstance(operation, dict))
+
+
+def _is_of_one_resource(item: Json) -> bool:
+    """One that has an ETag: it can be changed with If-Match."""
+    return any(
+        _takes_if_match(operation) for method, operation in _operations(item) if method in ("put", "patch", "delete")
+    )
 
 
 def _takes_if_match(operation: Json) -> bool:

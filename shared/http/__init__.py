@@ -7,12 +7,13 @@ conventions of docs/api.md. Services bring routers.
 
 from shared.http.app import create_app
 from shared.http.auth import Caller, CurrentCaller, Permission
-from shared.http.etags import IfMatch, check_match, etag
+from shared.http.etags import TAGGED, IfMatch, check_match, content_etag, etag
 from shared.http.pages import Page, PageQuery, Paging
 from shared.http.schemas import Body, DnsLabel, Timestamp
 from shared.http.transaction import CurrentUnit, TransactionRoute, Unit
 
 __all__ = [
+    "TAGGED",
     "Body",
     "Caller",
     "CurrentCaller",
@@ -27,6 +28,7 @@ __all__ = [
     "TransactionRoute",
     "Unit",
     "check_match",
+    "content_etag",
     "create_app",
     "etag",
 ]

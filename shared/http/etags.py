@@ -1,6 +1,10 @@
-"""Strong ETags and `If-Match`. A resource's tag is the number of its last accepted change."""
+"""Strong ETags and `If-Match`. A resource's tag is the number of its last accepted change.
 
-from typing import Annotated
+What nobody changes through the API has no such number: its tag is made of its content.
+"""
+
+import hashlib
+from typing import Annotated, Any
 
 from fastapi import Header
 
@@ -15,6 +19,14 @@ IfMatch = Annotated[
 
 def etag(version: int) -> str:
     return f'"{version}"'
+
+
+def content_etag(content: bytes) -> str:
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+TAGGED: dict[int | str, dict[str, Any]] = {200: {"headers": {"ETag": {"schema": {"type": "string"}}}}}
+"""One of a route's `responses`, where nothing else says that its answer has an ETag."""
 
 
 def check_match(if_match: str | None, version: int) -> None:

@@ -135,24 +135,40 @@ class Controller:
         if self._leases is None:
             yield Fence(name, 0)
             return
+        began = asyncio.get_running_loop().time()
         fence = await self._leases.claim(name)
         if fence is None:
             raise _Leased(1.0)
-        heartbeat = asyncio.create_task(self._beat(self._leases, fence))
         try:
-            yield fence
+            async with asyncio.timeout(None) as held:
+                heartbeat = asyncio.create_task(self._beat(self._leases, fence, held, since=began))
+                try:
+                    yield fence
+                finally:
+                    heartbeat.cancel()
+                    await asyncio.gather(heartbeat, return_exceptions=True)
+        except TimeoutError:
+            if held.expired():
+                raise LeaseLost(name) from None
+            raise
         finally:
-            heartbeat.cancel()
-            await asyncio.gather(heartbeat, return_exceptions=True)
             with contextlib.suppress(Exception):  # it ends by itself
                 await self._leases.release(fence)
 
-    async def _beat(self, leases: Leases, fence: Fence) -> None:
+    async def _beat(self, leases: Leases, fence: Fence, held: asyncio.Timeout, *, since: float) -> None:
+        """Extend the lease for as long as it is ours. Once another may have it, the work under way is cancelled: its
+        writes are fenced anyway, what it does to the world is not."""
+        loop, ttl = asyncio.get_running_loop(), leases.ttl.total_seconds()
         while True:
-            await asyncio.sleep(leases.ttl.total_seconds() / 3)
+            held.reschedule(since + ttl)
+            await asyncio.sleep(ttl / 3)
+            now = loop.time()
             try:
                 await leases.extend(fence)
             except LeaseLost:
-                return  # the fenced write will find out
+                held.reschedule(now)
+                return
             except Exception as error:
                 log.warning("lease.not_extended", name=fence.name, error=str(error))
+            else:
+                since = now

@@ -131,6 +131,10 @@ def test_what_holds_for_every_operation_is_described_for_every_operation() -> No
     assert with_key.isdisjoint({"create_token", "upload_artifact", "get_deployment", "patch_deployment"})
     with_etag = {name for name, o in operations.items() if "ETag" in o["responses"].get("200", {}).get("headers", {})}
     assert {"get_deployment", "get_version", "get_user", "get_quota"} <= with_etag
+    assert {"get_replica", "get_revision"} <= with_etag
     assert with_etag.isdisjoint({"list_deployments", "list_versions", "create_token"})
+    made = {name for name, o in operations.items() if "ETag" in o["responses"].get("201", {}).get("headers", {})}
+    assert {"create_deployment", "create_group", "create_model", "create_client", "put_deployment"} <= made
+    assert made.isdisjoint({"create_model_version", "upload_artifact"})
     references = set(re.findall(r'"#/components/(\w+)/([\w-]+)"', FILE.read_text()))
     assert all(name in merged["components"][kind] for kind, name in references)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
+import pytest
 
 from shared.database import Sessions
 from shared.reconcile import Controller, Fence, Leases, Retry, Terminal
@@ -153,3 +154,55 @@ async def test_the_heartbeat_keeps_the_lease_through_a_long_run(sessions: Sessio
         assert await Leases(sessions, owner="theirs").claim("test/x") is None
         end.set()
         await until(lambda: admin.fetchval(f"SELECT ({expires}) < now()"))
+
+
+async def test_work_is_cancelled_once_another_has_the_lease(sessions: Sessions, admin: asyncpg.Connection) -> None:
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+    runs = 0
+
+    async def reconcile(_: str, __: Fence) -> None:
+        nonlocal runs
+        runs += 1
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    leases = Leases(sessions, owner="ours", ttl=timedelta(seconds=0.3))
+    async with controlling(reconcile, leases=leases) as controller:
+        controller.wake("x")
+        await begun.wait()
+        theirs = "UPDATE leases SET token = token + 1000, owner = 'theirs', expires_at = now() + interval '1 h'"
+        await admin.execute(theirs)
+        async with asyncio.timeout(5):
+            await cancelled.wait()
+        assert await admin.fetchval("SELECT owner FROM leases") == "theirs", "nor is theirs given back"
+        assert runs == 1
+        await admin.execute("UPDATE leases SET expires_at = now()")
+        await until(lambda: runs == 2)
+
+
+async def test_work_is_cancelled_once_another_could_have_the_lease(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is out of our reach alone: nobody tells, and the time is over."""
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def reconcile(_: str, __: Fence) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    async def away(_: Fence) -> None:
+        raise ConnectionError
+
+    leases = Leases(sessions, owner="ours", ttl=timedelta(seconds=0.3))
+    monkeypatch.setattr(leases, "extend", away)
+    async with controlling(reconcile, leases=leases) as controller:
+        controller.wake("x")
+        await begun.wait()
+        async with asyncio.timeout(5):
+            await cancelled.wait()

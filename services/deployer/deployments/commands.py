@@ -31,7 +31,7 @@ from services.deployer.deployments.schemas import (
 )
 from services.deployer.deployments.secrets import EnvVault
 from shared import outbox
-from shared.errors import NameTaken, NotFound, QuotaExceeded, ValidationFailed
+from shared.errors import Conflict, NameTaken, NotFound, QuotaExceeded, ValidationFailed
 from shared.events.deployer import DEPLOYMENT_CHANGED
 from shared.http import Caller, Permission, check_match
 from shared.schema import Deployment, Revision
@@ -76,13 +76,25 @@ class Commands:
         """Make the deployment what `body` says, also if there is none yet."""
         if body.id not in (None, id):
             raise ValidationFailed.of("/id", f"is {id} and never changes")
-        row = await queries.live(self.session, id)
-        if row is None or not self.caller.may(Permission.READ, row.group_id):
+        seen = await queries.live(self.session, id)
+        if seen is None:
+            if body.group is None or self.if_match is not None:
+                raise NotFound.named("deployment", id)
+            try:
+                # Undone as a whole, locks included: those of an update are taken in their order.
+                async with self.session.begin_nested():
+                    return await self._create(body, wanted=body.versions, group=body.group, given=id, model=id)
+            except (Conflict, QuotaExceeded):  # perhaps with another's PUT, meanwhile: this one is an update then
+                seen = await queries.live(self.session, id)
+                if seen is None or not self.caller.may(Permission.READ, seen.group_id):
+                    raise
+        elif not self.caller.may(Permission.READ, seen.group_id):
             if body.group is None:
                 raise NotFound.named("deployment", id)
-            if row is None and self.if_match is not None:
-                raise NotFound.named("deployment", id)
             return await self._create(body, wanted=body.versions, group=body.group, given=id, model=id)
+        return await self._replace(id, body)
+
+    async def _replace(self, id: str, body: PutDeployment) -> Accepted:  # noqa: A002
         row = await self._locked(id)
         if body.group not in (None, row.group_id):
             raise ValidationFailed.of("/group", f"is {row.group_id} and never changes")

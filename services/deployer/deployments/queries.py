@@ -62,8 +62,12 @@ async def live(session: AsyncSession, id: str) -> Deployment | None:  # noqa: A0
 
 
 async def deployment_to_change(session: AsyncSession, uid: UUID) -> Deployment | None:
-    """One that lives on, locked until the transaction ends: of two changes at once, the second sees the first."""
-    statement = select(Deployment).where(Deployment.uid == uid, Deployment.deleted_at.is_(None)).with_for_update()
+    """One that lives on, locked until the transaction ends: of two changes at once, the second sees the first.
+
+    NO KEY: rows that only refer to it (replicas, steps, its route) are written meanwhile; its key never changes.
+    """
+    statement = select(Deployment).where(Deployment.uid == uid, Deployment.deleted_at.is_(None))
+    statement = statement.with_for_update(key_share=True)
     return (await session.execute(statement.execution_options(populate_existing=True))).scalar_one_or_none()
 
 

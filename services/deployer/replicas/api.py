@@ -2,18 +2,28 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from services.deployer.deployments.dependencies import DeploymentId, Responses
 from services.deployer.deployments.queries import deployment as find_deployment
 from services.deployer.deployments.queries import with_history
 from services.deployer.platforms import Platform, ReplicaNotFound
 from services.deployer.replicas import queries
-from services.deployer.replicas.schemas import ReplicaList, ReplicaView, StepView
+from services.deployer.replicas.schemas import ReplicaView, StepView
 from services.deployer.replicas.streams import first, followed, whole
 from shared.errors import NotFound
-from shared.http import CurrentCaller, CurrentUnit, Page, Paging, Permission, TransactionRoute
+from shared.http import (
+    TAGGED,
+    CurrentCaller,
+    CurrentUnit,
+    Page,
+    Paging,
+    Permission,
+    TransactionRoute,
+    content_etag,
+)
 from shared.schema import Deployment, Replica
 
 router = APIRouter(
@@ -21,6 +31,7 @@ router = APIRouter(
 )
 
 LONGEST_TAIL = 2000
+Number = Annotated[int, Field(ge=1, le=1_000_000)]
 ReplicaId = Annotated[
     str, Path(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=63, description="the replica's id")
 ]
@@ -29,16 +40,33 @@ _TEXT: Responses = {
 }
 
 
-@router.get("/deployments/{id}/replicas", summary="List the replicas")
+@router.get("/deployments/{id}/replicas", response_model=Page[ReplicaView], summary="List the replicas")
 async def list_replicas(
+    *,
     deployment: DeploymentId,
     caller: CurrentCaller,
     unit: CurrentUnit,
-    version: Annotated[int | None, Query(ge=1, le=1_000_000, description="of this version")] = None,
-) -> ReplicaList:
+    paging: Paging,
+    version: Annotated[list[Number], Query(max_length=100, description="of these versions")] = [],  # noqa: B006
+) -> object:
     """Those that run, and those that have ended as long as their output is kept."""
     row = await _live(deployment, caller, unit)
-    return ReplicaList(items=[_view(each) for each in await queries.replicas(unit.session, row.uid, version=version)])
+    after = paging.start(int, str)
+    found = await queries.page(unit.session, row.uid, versions=version, after=after, limit=paging.limit)
+    shown, following = paging.page(found, key=lambda replica: (replica.version, replica.id))
+    total = await queries.count(unit.session, row.uid, versions=version) if paging.count else None
+    items = [_view(replica) for replica in shown]
+    return Page[ReplicaView].model_construct(items=items, next=following, total=total)
+
+
+@router.get("/deployments/{id}/replicas/{replica}", responses=TAGGED, summary="One replica")
+async def get_replica(
+    *, deployment: DeploymentId, replica: ReplicaId, caller: CurrentCaller, unit: CurrentUnit, response: Response
+) -> ReplicaView:
+    """As it was seen last."""
+    view = _view(await _replica(deployment, replica, caller, unit))
+    response.headers["ETag"] = content_etag(view.model_dump_json().encode())
+    return view
 
 
 @router.get(
@@ -61,17 +89,15 @@ async def get_replica_log(
 ) -> StreamingResponse:
     """Each line begins with its time in UTC (RFC 3339). `follow` ends with the replica, and after five minutes: ask
     again, with `tail=0`, to go on; whether you may is then looked at again."""
-    row = await _live(deployment, caller, unit)
-    if await queries.replica(unit.session, row.uid, replica) is None:
-        raise NotFound.named("replica", f"{deployment}/replicas/{replica}")
+    uid = (await _replica(deployment, replica, caller, unit)).uid
     platform: Platform = request.app.state.platform
     try:
         # While the answer can still be 404.
-        await first(platform.logs(row.uid, replica, tail=0, previous=previous))
+        await first(platform.logs(uid, replica, tail=0, previous=previous))
     except ReplicaNotFound as error:
         what = f"{deployment}/replicas/{replica}" + (" (previous run)" if previous else "")
         raise NotFound.named("log of replica", what) from error
-    lines = platform.logs(row.uid, replica, tail=None if download else tail, follow=follow, previous=previous)
+    lines = platform.logs(uid, replica, tail=None if download else tail, follow=follow, previous=previous)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if download:
         headers["Content-Disposition"] = f'attachment; filename="{replica}{"-previous" if previous else ""}.log"'
@@ -89,6 +115,14 @@ async def list_steps(deployment: DeploymentId, caller: CurrentCaller, unit: Curr
     total = await queries.count_steps(unit.session, row.uid) if paging.count else None
     items = [StepView(at=step.at, step=step.step, message=step.message) for step in shown]
     return Page[StepView].model_construct(items=items, next=following, total=total)
+
+
+async def _replica(deployment: str, replica: str, caller: CurrentCaller, unit: CurrentUnit) -> Replica:
+    row = await _live(deployment, caller, unit)
+    found = await queries.replica(unit.session, row.uid, replica)
+    if found is None:
+        raise NotFound.named("replica", f"{deployment}/replicas/{replica}")
+    return found
 
 
 async def _live(deployment: str, caller: CurrentCaller, unit: CurrentUnit) -> Deployment:

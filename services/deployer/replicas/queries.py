@@ -4,17 +4,29 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.schema import DeploymentStep, Replica
 
 
-async def replicas(session: AsyncSession, uid: UUID, *, version: int | None = None) -> Sequence[Replica]:
-    statement = select(Replica).where(Replica.uid == uid).order_by(Replica.version, Replica.started_at, Replica.id)
-    if version is not None:
-        statement = statement.where(Replica.version == version)
+async def page(
+    session: AsyncSession, uid: UUID, *, versions: Sequence[int], after: tuple[Any, ...] | None, limit: int
+) -> Sequence[Replica]:
+    """By version and id, which never change; one more than `limit`, if there is one."""
+    statement = select(Replica).where(*_of(uid, versions)).order_by(Replica.version, Replica.id).limit(limit + 1)
+    if after is not None:
+        statement = statement.where(tuple_(Replica.version, Replica.id) > tuple_(*after))
     return (await session.execute(statement)).scalars().all()
+
+
+async def count(session: AsyncSession, uid: UUID, *, versions: Sequence[int]) -> int:
+    statement = select(func.count()).select_from(Replica).where(*_of(uid, versions))
+    return (await session.execute(statement)).scalar_one()
+
+
+def _of(uid: UUID, versions: Sequence[int]) -> list[ColumnElement[bool]]:
+    return [Replica.uid == uid, *([Replica.version.in_(versions)] if versions else [])]
 
 
 async def replica(session: AsyncSession, uid: UUID, id: str) -> Replica | None:  # noqa: A002  # the API's word

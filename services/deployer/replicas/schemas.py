@@ -17,11 +17,6 @@ class ReplicaView(BaseModel):
     failure: FailureView | None
 
 
-class ReplicaList(BaseModel):
-    items: list[ReplicaView]
-    next: str | None = Field(default=None, description="always null: there is one page")
-
-
 class StepView(BaseModel):
     at: Timestamp
     step: str = Field(examples=["replica_ready"])

@@ -2,7 +2,7 @@
 
 from typing import Annotated, cast
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 
 from services.deployer.deployments.dependencies import DeploymentId
 from services.deployer.deployments.diff import difference, masked
@@ -11,7 +11,7 @@ from services.deployer.deployments.queries import with_history
 from services.deployer.revisions import queries
 from services.deployer.revisions.schemas import RevisionView
 from shared.errors import NotFound
-from shared.http import CurrentCaller, CurrentUnit, Page, Paging, Permission, TransactionRoute
+from shared.http import TAGGED, CurrentCaller, CurrentUnit, Page, Paging, Permission, TransactionRoute, etag
 from shared.schema import Deployment, Revision
 
 router = APIRouter(
@@ -33,14 +33,16 @@ async def list_revisions(deployment: DeploymentId, caller: CurrentCaller, unit: 
     return Page[RevisionView].model_construct(items=items, next=following, total=total)
 
 
-@router.get("/deployments/{id}/revisions/{number}", summary="One revision")
+@router.get("/deployments/{id}/revisions/{number}", responses=TAGGED, summary="One revision")
 async def get_revision(
-    deployment: DeploymentId, number: Number, caller: CurrentCaller, unit: CurrentUnit
+    deployment: DeploymentId, number: Number, caller: CurrentCaller, unit: CurrentUnit, response: Response
 ) -> RevisionView:
+    """It never changes, and neither does its ETag."""
     row = await _readable(deployment, caller, unit)
     found, before = await queries.pair(unit.session, row.uid, number)
     if found is None:
         raise NotFound.named("revision", f"{deployment}/revisions/{number}")
+    response.headers["ETag"] = etag(number)
     return _view(found, before)
 
 

@@ -1,11 +1,11 @@
 """`/runtimes`: the serving runtimes, as data."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from services.deployer.runtimes.catalogue import RUNTIMES, Runtime
 from services.deployer.runtimes.schemas import RuntimeList, RuntimeView
 from shared.errors import NotFound
-from shared.http import CurrentCaller, DnsLabel, TransactionRoute
+from shared.http import TAGGED, CurrentCaller, DnsLabel, TransactionRoute, content_etag
 
 router = APIRouter(route_class=TransactionRoute, tags=["runtimes"])
 
@@ -15,11 +15,13 @@ async def list_runtimes(_: CurrentCaller) -> RuntimeList:
     return RuntimeList(items=[_view(runtime) for runtime in RUNTIMES.values()])
 
 
-@router.get("/runtimes/{runtime}", summary="One serving runtime")
-async def get_runtime(runtime: DnsLabel, _: CurrentCaller) -> RuntimeView:
+@router.get("/runtimes/{runtime}", responses=TAGGED, summary="One serving runtime")
+async def get_runtime(runtime: DnsLabel, _: CurrentCaller, response: Response) -> RuntimeView:
     if runtime not in RUNTIMES:
         raise NotFound.named("runtime", runtime)
-    return _view(RUNTIMES[runtime])
+    view = _view(RUNTIMES[runtime])
+    response.headers["ETag"] = content_etag(view.model_dump_json().encode())
+    return view
 
 
 def _view(runtime: Runtime) -> RuntimeView:

@@ -1,0 +1,74 @@
+"""Several at once about one deployment, and what must not wait for them."""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import select, text
+
+from services.deployer.deployments import queries
+from shared.schema import Deployment, DeploymentStep, Route
+from tests.deployer.conftest import Deployer, eventually
+
+
+def whole(**fields: Any) -> dict[str, Any]:
+    return {"group": "risk", "versions": [{"model": "risk/churn/1"}], **fields}
+
+
+async def test_of_many_who_apply_the_same_one_creates_and_the_others_change_nothing(deployer: Deployer) -> None:
+    answers = await asyncio.gather(*(deployer.call("PUT", "/deployments/churn", whole()) for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
+    assert {answer.json()["revision"] for answer in answers} == {1}
+
+
+async def test_of_many_who_apply_each_their_own_one_creates_and_the_others_update(deployer: Deployer) -> None:
+    await deployer.quota(quota_deployments=1)
+    bodies = [whole(description=f"by {number}") for number in range(8)]
+    answers = await asyncio.gather(*(deployer.call("PUT", "/deployments/churn", body) for body in bodies))
+    assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
+    assert sorted(answer.json()["revision"] for answer in answers) == list(range(1, 9))
+    revisions = await deployer.ok("GET", "/deployments/churn/revisions")
+    assert [revision["action"] for revision in revisions["items"]] == ["update"] * 7 + ["create"]
+
+
+@pytest.mark.parametrize(("group", "outcome"), [("eves", (409, "name_taken")), ("risk", (422, "validation_failed"))])
+async def test_whoever_waits_for_anothers_id_is_told_no_more_than_may_be_seen(
+    deployer: Deployer, group: str, outcome: tuple[int, str]
+) -> None:
+    """The first has it and has not committed; of a group that one may see, it would be an update of another's."""
+    await deployer.people.add("eve", groups=[("eves", "edit")])
+    bob = await deployer.people.add("bob", groups=[("risk", "edit"), ("bobs", "edit")])
+    async with deployer.core.sessions.begin() as session:
+        made = {"name": "new", "spec": {"versions": []}, "created_by": "eve", "updated_by": "eve", "stopped": True}
+        session.add(Deployment(uid=uuid4(), id="new", group_id=group, **made))
+        await session.flush()
+        waiting = asyncio.create_task(deployer.call("PUT", "/deployments/new", whole(group="bobs"), by=bob))
+        await eventually(lambda: waits_for_a_lock(deployer))
+    answer = await waiting
+    assert (answer.status_code, answer.json()["code"]) == outcome
+
+
+async def waits_for_a_lock(deployer: Deployer) -> bool:
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with deployer.core.sessions() as session:
+        return (await session.execute(waiting)).scalar_one() > 0
+
+
+async def test_what_only_refers_to_a_deployment_does_not_wait_for_its_change(deployer: Deployer) -> None:
+    """The reconciler notes steps and replicas, and the gateway its routes, while a change is being admitted."""
+    await deployer.deploy()
+    async with deployer.core.sessions.begin() as changing:
+        uid = (await changing.execute(select(Deployment.uid))).scalar_one()
+        assert await queries.deployment_to_change(changing, uid) is not None
+        async with asyncio.timeout(5), deployer.core.sessions.begin() as session:
+            session.add(DeploymentStep(uid=uid, step="noted", message="meanwhile"))
+            route = await session.get(Route, uid)
+            assert route is not None
+            route.weights = {"1": 100}
+        second = asyncio.create_task(deployer.call("PATCH", "/deployments/churn", {"description": "later"}))
+        await eventually(lambda: waits_for_a_lock(deployer))
+        assert not second.done(), "another change waits"
+    assert (await second).status_code == 200
