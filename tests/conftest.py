@@ -15,9 +15,10 @@ import structlog
 
 import migrations
 from deploy.embedded.postgres import Postgres
-from tests.servers import kubernetes, kwok
+from tests.servers import kubernetes, kwok, node
 from tests.servers.kubernetes import ControlPlane
 from tests.servers.kwok import Kwok
+from tests.servers.node import Node
 from tests.support.postgres import Server, database_folder
 
 
@@ -74,6 +75,13 @@ def control_plane() -> Iterator[ControlPlane]:
 def fake_nodes(control_plane: ControlPlane) -> Iterator[Kwok]:
     with kwok.running(control_plane) as nodes:
         yield nodes
+
+
+@pytest.fixture(scope="session")
+def real_node() -> Iterator[Node]:
+    """With a control plane of its own, `real_node.plane`: the scheduler would spread pods over fake nodes too."""
+    with kubernetes.running(node.HOST_ADDRESS) as plane, node.running(plane) as found:
+        yield found
 
 
 @pytest.fixture

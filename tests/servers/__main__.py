@@ -4,7 +4,7 @@ python -m tests.servers build                              fetch and build all t
 python -m tests.servers run kafka kubernetes kwok          start them, say how to reach them, wait for Ctrl-C
 python -m tests.servers run kafka kwok -- COMMAND ...      run COMMAND with MOORAGE_BUS, KUBECONFIG and kubectl set
 
-All that was started is ended afterwards. `kwok` brings `kubernetes` along.
+All that was started is ended afterwards. `kwok` and `node` bring `kubernetes` along; `node` needs root.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.servers import cache, go, kafka, kubernetes, kwok
+from tests.servers import cache, go, images, kafka, kubernetes, kwok, node, packages
 
-SERVERS = ("kafka", "kubernetes", "kwok")
+SERVERS = ("kafka", "kubernetes", "kwok", "node")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,8 +39,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def build() -> int:
     """What cannot be had is skipped, or fails where everything is required, once all else is there."""
-    made: dict[str, Callable[[], object]] = {f"Kafka {kafka.VERSION}": kafka.jars}
+    made: dict[str, Callable[[], object]] = {"Debian packages": packages.install}
+    made |= {f"Kafka {kafka.VERSION}": kafka.jars}
     made |= {f"{each.name} {each.version}": each.built for each in go.ALL}
+    made |= {f"image {each.name}": each.archive for each in images.ALL}
     failed = False
     print(f"Servers for the tests, in {cache.folder()}")
     for number, (name, make) in enumerate(made.items(), start=1):
@@ -82,11 +84,14 @@ def started(servers: Sequence[str], stack: ExitStack) -> dict[str, str]:
         broker = stack.enter_context(kafka.running())
         environment["MOORAGE_BUS"] = f"kafka://{broker.address}"
     if set(servers) - {"kafka"}:
-        plane = stack.enter_context(kubernetes.running())
+        address = {"address": node.HOST_ADDRESS} if "node" in servers else {}
+        plane = stack.enter_context(kubernetes.running(**address))
         tools = go.KUBERNETES.program("kubectl").parent
         environment |= {"KUBECONFIG": str(plane.kubeconfig), "PATH": f"{tools}:{os.environ['PATH']}"}
         if "kwok" in servers:
             stack.enter_context(kwok.running(plane))
+        if "node" in servers:
+            stack.enter_context(node.running(plane))
     return environment
 
 

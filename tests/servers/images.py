@@ -87,15 +87,15 @@ class _Storage:
         shutil.rmtree(self._folder)
 
     def build(self, dockerfile: Path, context: Path, reference: str) -> None:
-        argv = ["bud", "--isolation", "chroot", "--pull-never", "--file", dockerfile, "--tag", reference, context]
-        self.run(*argv)
+        options = ["--isolation", "chroot", "--pull-never", "--tag", reference]
+        self.run("bud", *options, "--file", dockerfile, context)
 
     def save(self, reference: str, archive: Path) -> None:
         self.run("push", "--quiet", reference, f"docker-archive:{archive}:{reference}")
 
     def run(self, command: str, *arguments: str | Path) -> None:
-        where = ["--root", self._folder / "root", "--runroot", self._folder / "run", "--storage-driver", "vfs"]
-        argv = ["buildah", *where, command, *arguments]
+        storage = [f"--root={self._folder / 'root'}", f"--runroot={self._folder / 'run'}", "--storage-driver=vfs"]
+        argv = ["buildah", *storage, command, *arguments]
         env = {**os.environ, "TMPDIR": str(self._folder)}
         subprocess.run(argv, check=True, stdout=sys.stderr, env=env)
 

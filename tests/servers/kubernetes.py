@@ -127,6 +127,7 @@ class ControlPlane:
             "--service-account-issuer=https://kubernetes.default.svc",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--endpoint-reconciler-type=none",
+            "--kubelet-preferred-address-types=InternalIP",  # nobody looks up the names of our nodes
         ]
         return ServerProcess(argv, log=self.folder / "kube-apiserver.log")
 
