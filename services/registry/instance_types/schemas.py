@@ -3,11 +3,11 @@
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, field_validator
 
 from services.registry.instance_types.domain import Gpu
 from shared.http import Body, DnsLabel, Timestamp
-from shared.http.schemas import Title
+from shared.http.schemas import LabelKey, LabelValue, Title
 from shared.quantities import Bytes, Cores
 
 _GPU = {
@@ -18,12 +18,6 @@ _GPU = {
 }
 
 GpuShare = Annotated[Gpu, BeforeValidator(Gpu.parse), WithJsonSchema(_GPU)]
-
-# The syntax of Kubernetes labels; its own length limit is enforced where it is meant.
-LabelKey = Annotated[
-    str, StringConstraints(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
-]
-LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
 
 
 class Toleration(Body):
