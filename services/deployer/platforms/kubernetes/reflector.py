@@ -54,6 +54,7 @@ class Reflector(Generic[RowT]):
         self._which: Mapping[str, Any] = {"namespace": namespace, "selector": selector, "fields": fields}
         self._seconds = seconds
         self._version = 0  # 0: nothing is known, list
+        self._latest = 0  # that was ever heard of
         self.synced = asyncio.Event()
         """Set once everything has been listed; the table is never emptied after that."""
         self.trouble: str | None = None
@@ -91,8 +92,10 @@ class Reflector(Generic[RowT]):
 
     def learn(self, found: Object) -> None:
         """This was the server's answer to us: nobody has to wait for the watch to say so."""
-        if int(found["metadata"]["resourceVersion"]) > self._version:
+        version = int(found["metadata"]["resourceVersion"])
+        if version > self._version:
             self._put(found)
+            self._latest = max(self._latest, version)
 
     async def _list(self) -> None:
         LISTS.labels(self._kind.plural).inc()
@@ -100,8 +103,12 @@ class Reflector(Generic[RowT]):
             rows, version = await self._rows(limit=500)
         except Gone:
             rows, version = await self._rows(limit=0)  # it took too long: page by page it would again
+        if version < self._latest:
+            # Its data are from a backup: versions of before say nothing any more.
+            self._table.replace((), version=self._latest)
+            self._latest = 0
         self._table.replace(rows, version=version)
-        self._version = version
+        self._heard(version)
         self.synced.set()
 
     async def _rows(self, *, limit: int) -> tuple[list[RowT], int]:
@@ -131,7 +138,11 @@ class Reflector(Generic[RowT]):
             self._table.remove(event.object["metadata"]["uid"])
         elif event.type != "BOOKMARK":
             self._put(event.object)
-        self._version = int(event.object["metadata"]["resourceVersion"])
+        self._heard(int(event.object["metadata"]["resourceVersion"]))
+
+    def _heard(self, version: int) -> None:
+        self._version = version
+        self._latest = max(self._latest, version)
 
     def _put(self, found: Object) -> None:
         if (row := self._row(found)) is not None:

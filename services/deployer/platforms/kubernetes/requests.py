@@ -62,7 +62,7 @@ class Requests:
                 if time.monotonic() + after > deadline:
                     raise
             except ApiError as error:
-                after = max(pause, error.after or 0.0)
+                after = pause + (error.after or 0.0)
                 if not _passes(error) or time.monotonic() + after > deadline:
                     raise
             await asyncio.sleep(after)

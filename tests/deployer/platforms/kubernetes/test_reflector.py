@@ -122,9 +122,14 @@ async def test_too_old_means_to_list_again_and_what_vanished_is_told(server: Scr
 async def test_a_version_from_the_future_is_listed_again(server: Scripted, play: Play) -> None:
     causes = {"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]}
     error = {"kind": "Status", "code": 504, "reason": "Timeout", "message": "Too large", "details": causes}
-    it = await play(listed(item("a", 3), version="5"), events(("ERROR", error)), listed(version="2"))
-    await it.until()
+    it = await play(
+        listed(item("a", 3), item("b", 4, "new"), version="5"),
+        events(("ERROR", error)),
+        listed(item("b", 1, "old"), version="2"),
+    )
     await until(lambda: watched(server) == ["5", "2"])
+    assert [(row.name, row.resource_version) for row in it.table.of(UID)] == [("b", 1)]
+    assert sorted(it.told) == ["a", "a", "b", "b", "b"]
 
 
 async def test_a_list_that_fails_half_way_changes_nothing(server: Scripted, play: Play) -> None:
