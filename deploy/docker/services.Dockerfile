@@ -21,7 +21,9 @@ RUN /opt/moorage/bin/python -m compileall -q --invalidation-mode unchecked-hash 
 FROM docker.io/library/debian:bookworm-slim
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates python3 \
- && rm -rf /var/lib/apt/lists/*
+ && rm -rf /var/lib/apt/lists/* \
+ && install -d -o 10001 -g 10001 /data
+# /data is for a volume: one that is made there is then ours to write to.
 COPY --from=build /opt/moorage /opt/moorage
 COPY --from=build /app /app
 WORKDIR /app

@@ -138,4 +138,37 @@ HELM = Programs(
         *(f"{_HELM}/pkg/{each}.k8sVersionMinor=36" for each in ("chartutil", "lint/rules")),
     ],
 )
-ALL = (ETCD, KUBERNETES, KWOK, KUBELET, HELM)
+COMPOSE = Programs(
+    name="compose-config",
+    module="github.com/compose-spec/compose-go/v2",
+    version="v2.16.2",
+    main="""package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+)
+
+func main() {
+	options, err := cli.NewProjectOptions(os.Args[1:], cli.WithOsEnv)
+	if err == nil {
+		if project, failed := options.LoadProject(context.Background()); failed != nil {
+			err = failed
+		} else if text, failed := project.MarshalJSON(); failed != nil {
+			err = failed
+		} else {
+			fmt.Println(string(text))
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+""",
+)
+"""What `docker compose config` does, with the library that does it there."""
+ALL = (ETCD, KUBERNETES, KWOK, KUBELET, HELM, COMPOSE)
