@@ -10,9 +10,11 @@ from services.registry import artifacts, consumer, groups, instance_types, membe
 from services.registry.artifacts import uploads
 from services.registry.artifacts.collector import Collector
 from services.registry.artifacts.download import Pulls
+from services.registry.artifacts.fetching import Fetcher
+from services.registry.artifacts.guarded import Networks
 from services.registry.artifacts.objects import ObjectStorage
 from services.registry.artifacts.partials import Partials
-from services.registry.artifacts.resolver import FileFolders
+from services.registry.artifacts.resolver import FileFolders, Sources
 from services.registry.artifacts.storage import FolderStorage, Storage
 from services.registry.artifacts.store import BlobStore
 from services.registry.settings import RegistrySettings
@@ -33,6 +35,7 @@ def create(settings: RegistrySettings | None = None) -> tuple[RegistrySettings, 
         unpacked_limit=settings.unpacked_limit,
         free_space_floor=settings.free_space_floor,
     )
+    networks = Networks(settings.fetch_networks)
     partials = Partials(settings.blob_folder, store)
     collector = Collector(
         sessions=core.sessions,
@@ -70,5 +73,6 @@ def create(settings: RegistrySettings | None = None) -> tuple[RegistrySettings, 
     app.state.blobs = store
     app.state.partials = partials
     app.state.pulls = Pulls.of(storage, core.sessions)
-    app.state.file_folders = FileFolders(settings.file_folders)
+    app.state.sources = Sources(FileFolders(settings.file_folders), settings.artifact_prefixes, networks)
+    app.state.fetcher = Fetcher(settings.fetch_prefixes, networks)
     return settings, app

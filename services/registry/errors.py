@@ -3,6 +3,7 @@
 ValidationFailed
 ├── BadArchive                an archive that could do harm, or is broken
 ├── DigestMismatch            the bytes that came are not the ones that were announced
+├── FetchFailed               an address from which no bytes come, or that must not be gone to
 └── UnsupportedScheme         an artifact's address of a kind that this installation cannot read
 Conflict
 ├── LastManager               nobody could manage the group any more
@@ -23,6 +24,11 @@ class BadArchive(ValidationFailed):
 class DigestMismatch(ValidationFailed):
     code = "digest_mismatch"
     title = "The bytes are not the ones that were announced"
+
+
+class FetchFailed(ValidationFailed):
+    code = "fetch_failed"
+    title = "The bytes cannot be fetched"
 
 
 class UnsupportedScheme(ValidationFailed):

@@ -1,12 +1,16 @@
 """The registry's settings, from the environment (`MOORAGE_…`)."""
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import ByteSize, Field, field_validator
+from pydantic import ByteSize, Field, StringConstraints, field_validator
 from pydantic_settings import NoDecode
 
 from shared.settings import ServiceSettings
+
+# It ends in a slash, so that s3://models/ does not open s3://models-of-others/.
+Prefix = Annotated[str, StringConstraints(pattern=r"^(gs|hf|http|https|nfs|pvc|s3)://([^\s]+/)?$")]
 
 
 class RegistrySettings(ServiceSettings):
@@ -32,6 +36,24 @@ class RegistrySettings(ServiceSettings):
     file_folders: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description="folders that file:// artifacts may lie in, separated by colons; none by default"
     )
+
+    artifact_prefixes: Annotated[tuple[Prefix, ...], NoDecode] = Field(
+        default=("gs://", "hf://", "http://", "https://", "nfs://", "pvc://", "s3://"),
+        description="what else the addresses of artifacts may begin with, separated by commas, such as s3://models/",
+    )
+    fetch_prefixes: Annotated[tuple[Prefix, ...], NoDecode] = Field(
+        default=("http://", "https://"),
+        description="what the addresses may begin with that the registry fetches itself; objects below s3:// and gs://"
+        " are opened with its own credentials, for everybody who may upload",
+    )
+    fetch_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(), description="private networks that it may fetch from over http(s), separated by commas"
+    )
+
+    @field_validator("artifact_prefixes", "fetch_prefixes", "fetch_networks", mode="before")
+    @classmethod
+    def _by_commas(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
     @field_validator("file_folders", mode="before")
     @classmethod

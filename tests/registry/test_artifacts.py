@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import update
 
 from shared.schema import Blob
@@ -205,18 +206,77 @@ async def test_an_artifact_of_several_parts(registry: Registry) -> None:
     assert (await registry.call("GET", f"/artifacts/{sha256(b'one')}", by=bob)).content == b"one"
 
 
-async def test_addresses_that_this_installation_cannot_read(registry: Registry) -> None:
+ELSEWHERE = (
+    "s3://models/churn/model.tar.gz",
+    "gs://models/churn",
+    "https://example.org:8443/churn.onnx?version=3",
+    "http://93.184.216.34/x",
+    "hf://meta-llama/Llama-3.1-8B@main/model.safetensors",
+    "hf://org/model",
+    "pvc://models/churn/3",
+    "nfs://nas.example.org/export/churn",
+)
+
+
+async def test_addresses_of_every_kind(registry: Registry) -> None:
     await registry.make("/groups", {"id": "risk"})
-    for uri in ("s3://bucket/key", "hf://org/model", "https://example.org/x", "file:///etc/passwd", "magic://x"):
+    path = "/models/risk/churn/versions"
+    for uri in ELSEWHERE:
+        version = await registry.make(path, {"artifact": uri})
+        assert (version["artifact"], version["digest"], version["size"]) == (uri, None, None)
+        pulled = await registry.call("GET", f"{path}/{version['number']}/artifact", by=registry.admin)
+        assert pulled.status_code == 404
+        assert uri in pulled.json()["detail"]
+    parts = {"base": "hf://org/model", "head": await registry.uploaded(b"head"), "more": "s3://models/x"}
+    version = await registry.make(path, {"artifact": parts})
+    assert (version["artifact"], version["size"]) == (parts, None)
+    number = version["number"]
+    assert (await registry.call("GET", f"{path}/{number}/artifact/head", by=registry.admin)).content == b"head"
+    assert (await registry.call("GET", f"{path}/{number}/artifact/base", by=registry.admin)).status_code == 404
+
+
+async def test_addresses_that_lead_nowhere_or_astray(registry: Registry) -> None:
+    await registry.make("/groups", {"id": "risk"})
+    absent = f"registry://{sha256(b'never seen')}"
+    for uri in (
+        *(absent, "registry://sha256:12", "/etc/passwd", "nothing", "registry:x", "file:relative", "://"),
+        *("s3://b", "s3://bucket", "s3://bucket/", "s3://BUCKET/x", "s3://bucket/a/../../x", "s3://bucket/%2e%2e/x"),
+        *("gs://bucket/x?y", "hf://org", "hf://org/../x", "pvc://Claim/x", "pvc://claim/../x", "nfs://server"),
+        *("https://", "https://user:password@example.org/x", "https://example.org:0/", "https://example.org:99999/"),
+        *("https://[::1", "http://a/..", "https://example.org/x#y"),
+    ):
+        answer = await registry.call("POST", "/models/risk/churn/versions", {"artifact": uri}, by=registry.admin)
+        assert (answer.status_code, code(answer)) == (422, "validation_failed"), uri
+    for uri in (
+        *("http://localhost/x", "http://127.0.0.1/x", "http://127.1/x", "http://0x7f000001/x", "http://2130706433/"),
+        *("http://10.0.0.7/x", "http://169.254.169.254/latest/meta-data", "http://[::1]/x", "http://[fd00::1]/x"),
+        *("http://[::ffff:127.0.0.1]/x", "http://[64:ff9b::7f00:1]/x", "http://0.0.0.0/x", "http://100.64.1.1/"),
+        *("http://db.internal/x", "http://224.0.0.1/x", "file:///etc/passwd", "magic://x", "ftp://example.org/x"),
+    ):
         for artifact in (uri, {"part": uri}):
             answer = await registry.call(
                 "POST", "/models/risk/churn/versions", {"artifact": artifact}, by=registry.admin
             )
-            assert (code(answer), answer.json()["supported"]) == ("unsupported_scheme", ["registry"])
-    absent = f"registry://{sha256(b'never seen')}"
-    for uri in (absent, "registry://sha256:12", "/etc/passwd", "nothing", "registry:x", "file:relative", "://"):
-        answer = await registry.call("POST", "/models/risk/churn/versions", {"artifact": uri}, by=registry.admin)
-        assert answer.status_code == 422, uri
+            assert code(answer) == "unsupported_scheme", uri
+            assert "s3://" in answer.json()["supported"]
+
+
+async def test_an_installation_says_where_artifacts_may_lie(environment: dict[str, str], tmp_path: Path) -> None:
+    async with running_registry(environment, tmp_path, artifact_prefixes="s3://models/, hf://") as registry:
+        await registry.make("/groups", {"id": "risk"})
+        path = "/models/risk/churn/versions"
+        for uri in ("s3://models/x", "hf://org/model"):
+            await registry.make(path, {"artifact": uri})
+        for uri in ("s3://models-of-others/x", "s3://modelsx/y", "https://example.org/x", "nfs://nas/x"):
+            answer = await registry.call("POST", path, {"artifact": uri}, by=registry.admin)
+            assert (code(answer), answer.json()["supported"]) == (
+                "unsupported_scheme",
+                ["hf://", "registry://", "s3://models/"],
+            )
+    for bad in ("s3://models", "models/", "gopher://x/"):
+        with pytest.raises(ValidationError):
+            async with running_registry(environment, tmp_path, artifact_prefixes=bad):
+                pass
 
 
 async def test_files_only_below_allowed_folders(environment: dict[str, str], tmp_path: Path) -> None:

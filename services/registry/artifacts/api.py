@@ -10,7 +10,8 @@ from starlette.requests import ClientDisconnect
 from services.registry.artifacts import download, queries
 from services.registry.artifacts.admission import admit
 from services.registry.artifacts.domain import DIGEST, PULL, link_is_good, parse_digest, registry_uri
-from services.registry.artifacts.schemas import ArtifactView
+from services.registry.artifacts.fetching import Fetcher
+from services.registry.artifacts.schemas import ArtifactView, FetchRequest
 from services.registry.artifacts.store import BlobStore
 from services.registry.parameters import problems
 from shared.errors import BadRequest, InvalidToken, NotFound, PermissionDenied, ValidationFailed
@@ -75,6 +76,33 @@ async def upload_artifact(
     return ArtifactView(uri=registry_uri(received.digest), digest=received.digest, size=received.size)
 
 
+@router.post("/fetch", status_code=201, summary="Fetch the bytes of a model", responses=problems(413))
+async def fetch_artifact(
+    *,
+    body: FetchRequest,
+    request: Request,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    dry_run: Annotated[bool, Query(include_in_schema=False)] = False,
+) -> ArtifactView:
+    """The registry gets them itself and keeps them like an upload: examined, by content, with a digest that is checked
+    at every pull, whatever becomes of where they came from. Never from private addresses, wherever redirects and names
+    lead (`fetch_failed`). For whoever may edit in some group."""
+    may_upload(caller)
+    if dry_run:
+        raise ValidationFailed.of("query/dry_run", "is not offered here: the bytes would have to be fetched")
+    announced = announced_digest(body.digest, None, pointer="/digest")
+    await unit.session.rollback()  # it takes its time: no connection waits for it
+    store: BlobStore = request.app.state.blobs
+    fetcher: Fetcher = request.app.state.fetcher
+    async with (
+        fetcher.open(body.uri) as (size, chunks),
+        store.receive(chunks, announced_size=size, announced_digest=announced) as received,
+    ):
+        await admit(unit.session, store.storage, received, user=caller.user)
+    return ArtifactView(uri=registry_uri(received.digest), digest=received.digest, size=received.size)
+
+
 @router.get(
     "/{digest}",
     summary="Download uploaded bytes",
@@ -117,10 +145,10 @@ def may_upload(caller: Caller) -> None:
         raise PermissionDenied("You need the permission edit on some group to upload.", permission="edit")
 
 
-def announced_digest(digest: str | None, header: str | None) -> str | None:
+def announced_digest(digest: str | None, header: str | None, *, pointer: str = "query/digest") -> str | None:
     """As we write it, given by query or by X-Content-SHA256. Raises ValidationFailed."""
     given: set[str] = set()
-    for name, value in (("query/digest", digest), ("header/X-Content-SHA256", header)):
+    for name, value in ((pointer, digest), ("header/X-Content-SHA256", header)):
         if value is not None:
             try:
                 given.add(parse_digest(value))

@@ -9,11 +9,22 @@ PULL = "pull"
 """The purpose that links are signed for."""
 
 DIGEST = r"sha256:[0-9a-f]{64}"
-SCHEMES = ("file", "gs", "hf", "http", "https", "nfs", "pvc", "registry", "s3")
-"""Those that an address may have anywhere; an installation supports some of them."""
-
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):")
 _REGISTRY = re.compile(rf"registry://({DIGEST})")
+_BUCKET = r"[a-z0-9][a-z0-9._-]{1,221}[a-z0-9]"
+_LABEL = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+_PATH = r"(/[^\s?#]*)?"
+_FORMS = {
+    "s3": (re.compile(rf"s3://{_BUCKET}/[^\s?#]+"), "s3://bucket/key"),
+    "gs": (re.compile(rf"gs://{_BUCKET}/[^\s?#]+"), "gs://bucket/key"),
+    "http": (re.compile(r"http://[^\s/?#]+[^\s#]*"), "http://host/path"),
+    "https": (re.compile(r"https://[^\s/?#]+[^\s#]*"), "https://host/path"),
+    "hf": (re.compile(rf"hf://{_NAME}/{_NAME}(@[A-Za-z0-9._-]{{1,100}})?{_PATH}"), "hf://owner/model@revision/path"),
+    "pvc": (re.compile(rf"pvc://{_LABEL}{_PATH}"), "pvc://claim/path"),
+    "nfs": (re.compile(rf"nfs://{_LABEL}/[^\s?#]*"), "nfs://server/path"),
+}
+_UPWARDS = re.compile(r"(^|/)\.\.(/|$)|\\|[\x00-\x1f\x7f]")
 _GIVEN_DIGEST = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 
 Artifact = str | dict[str, str]
@@ -37,13 +48,22 @@ class OnServer:
 
 
 @dataclass(frozen=True)
-class Unsupported:
-    """Of a scheme that no installation can read yet."""
+class Elsewhere:
+    """Something that others keep: an object, a web address, a repository, a volume. `host` of http(s)."""
+
+    uri: str
+    scheme: str
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Of a scheme that nobody has heard of."""
 
     scheme: str
 
 
-Address = Uploaded | OnServer | Unsupported
+Address = Uploaded | OnServer | Elsewhere | Unknown
 
 
 def registry_uri(digest: str) -> str:
@@ -66,7 +86,22 @@ def parse_address(uri: str) -> Address:
         if parts.netloc or parts.query or parts.fragment or not path.startswith("/") or "\x00" in path:
             raise ValueError("must be file:// and an absolute path")
         return OnServer(path)
-    return Unsupported(match[1])
+    if match[1] not in _FORMS:
+        return Unknown(match[1])
+    form, example = _FORMS[match[1]]
+    if not form.fullmatch(uri) or _UPWARDS.search(unquote(uri)):
+        raise ValueError(f"must be of the form {example}")
+    return Elsewhere(uri, match[1], _host(uri) if match[1] in ("http", "https") else "")
+
+
+def _host(uri: str) -> str:
+    """Raises ValueError."""
+    parts = urlsplit(uri)
+    if not parts.hostname or parts.port == 0:
+        raise ValueError("must name a host, and perhaps a port")
+    if parts.username is not None:
+        raise ValueError("must not hold a user or a password: everybody who may read the version would see them")
+    return parts.hostname
 
 
 def parse_digest(given: str) -> str:

@@ -9,14 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry.artifacts import queries
 from services.registry.artifacts.domain import (
-    SCHEMES,
     Address,
     Artifact,
+    Elsewhere,
     OnServer,
+    Unknown,
     Uploaded,
     addresses,
     parse_address,
 )
+from services.registry.artifacts.guarded import Networks
 from services.registry.errors import UnsupportedScheme
 from shared.errors import FieldProblem, ValidationFailed
 from shared.http import Caller
@@ -28,10 +30,8 @@ class FileFolders:
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = tuple(folders)
 
-    @property
-    def schemes(self) -> tuple[str, ...]:
-        """What addresses this installation supports."""
-        return ("file", "registry") if self._folders else ("registry",)
+    def __bool__(self) -> bool:
+        return bool(self._folders)
 
     async def locate(self, path: str) -> Path | None:
         """The real path, if it is there and within an allowed folder, links followed."""
@@ -51,6 +51,36 @@ class FileFolders:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """Where the artifacts of this installation may lie, apart from uploads: in folders of the server, below prefixes
+    such as `s3://models/`, and of http(s) on `networks`."""
+
+    folders: FileFolders
+    prefixes: tuple[str, ...]
+    networks: Networks
+
+    @property
+    def supported(self) -> list[str]:
+        """What addresses may begin with."""
+        return sorted(["registry://", *self.prefixes, *(["file://"] if self.folders else [])])
+
+    def refusal(self, address: Address) -> str | None:
+        """Why no artifact may lie there."""
+        match address:
+            case Uploaded():
+                return None
+            case OnServer():
+                allowed = bool(self.folders)
+            case Elsewhere(uri=uri, host=host):
+                if host and self.networks.refuse_literal(host):
+                    return "leads to a private address"
+                allowed = uri.startswith(self.prefixes)
+            case Unknown():
+                allowed = False
+        return None if allowed else f"is not supported here; supported are: {', '.join(self.supported)}"
+
+
+@dataclass(frozen=True)
 class Resolved:
     """`digest` of an artifact that is one upload; `digests` of all uploads that it consists of; `size` if known."""
 
@@ -59,9 +89,9 @@ class Resolved:
     size: int | None
 
 
-async def resolve(session: AsyncSession, artifact: Artifact, *, caller: Caller, folders: FileFolders) -> Resolved:
+async def resolve(session: AsyncSession, artifact: Artifact, *, caller: Caller, sources: Sources) -> Resolved:
     """Raises ValidationFailed, or UnsupportedScheme with what is supported."""
-    parsed = _parse(artifact, folders)
+    parsed = _parse(artifact, sources)
     uploads = {address.digest for address in parsed.values() if isinstance(address, Uploaded)}
     known = await queries.hold(session, uploads, caller=caller)
     sizes: list[int | None] = []
@@ -73,11 +103,13 @@ async def resolve(session: AsyncSession, artifact: Artifact, *, caller: Caller, 
             case Uploaded(digest=digest):
                 problems.append(FieldProblem(pointer, f"there is no upload {digest} that you may name; upload it"))
             case OnServer(path=path):
-                found = await folders.locate(path)
+                found = await sources.folders.locate(path)
                 if found is None:
                     problems.append(FieldProblem(pointer, "is not within a folder that this installation allows"))
                 else:
-                    sizes.append(await folders.size(found))
+                    sizes.append(await sources.folders.size(found))
+            case _:
+                sizes.append(None)
     if problems:
         raise ValidationFailed(problems)
     only = next(iter(parsed.values())) if isinstance(artifact, str) else None
@@ -88,7 +120,7 @@ async def resolve(session: AsyncSession, artifact: Artifact, *, caller: Caller, 
     )
 
 
-def _parse(artifact: Artifact, folders: FileFolders) -> dict[str, Address]:
+def _parse(artifact: Artifact, sources: Sources) -> dict[str, Address]:
     parsed: dict[str, Address] = {}
     problems: list[FieldProblem] = []
     refused: list[FieldProblem] = []
@@ -99,13 +131,11 @@ def _parse(artifact: Artifact, folders: FileFolders) -> dict[str, Address]:
         except ValueError as error:
             problems.append(FieldProblem(pointer, str(error)))
             continue
-        if address.scheme not in folders.schemes:
-            known = "is not configured in this installation" if address.scheme in SCHEMES else "is not known"
-            message = f"the scheme {address.scheme} {known}; supported are: {', '.join(folders.schemes)}"
-            refused.append(FieldProblem(pointer, message))
+        if why := sources.refusal(address):
+            refused.append(FieldProblem(pointer, why))
         parsed[pointer] = address
     if problems:
         raise ValidationFailed(problems)
     if refused:
-        raise UnsupportedScheme(refused, supported=list(folders.schemes))
+        raise UnsupportedScheme(refused, supported=sources.supported)
     return parsed

@@ -1,6 +1,20 @@
 """Bodies of artifacts."""
 
-from pydantic import BaseModel, Field
+from typing import Annotated
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from shared.http import Body
+
+Uri = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x20\x7f]+$")]
+
+
+class FetchRequest(Body):
+    uri: Uri = Field(
+        description="http(s), or an object of s3 or gs that this installation opens to it",
+        examples=["https://example.org/models/churn.tar.gz"],
+    )
+    digest: str | None = Field(default=None, max_length=100, description="SHA-256 that the bytes must have")
 
 
 class ArtifactView(BaseModel):

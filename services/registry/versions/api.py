@@ -9,8 +9,8 @@ from fastapi.responses import StreamingResponse
 from services.registry import usage
 from services.registry.artifacts import download
 from services.registry.artifacts import queries as blobs
-from services.registry.artifacts.domain import OnServer, Uploaded, parse_address
-from services.registry.artifacts.resolver import FileFolders, resolve
+from services.registry.artifacts.domain import Elsewhere, OnServer, Uploaded, parse_address
+from services.registry.artifacts.resolver import Sources, resolve
 from services.registry.models import queries as models
 from services.registry.models.domain import metrics_summary
 from services.registry.parameters import DRY_RUN, GroupId, ModelName, VersionNumber, problems
@@ -220,7 +220,7 @@ async def _register(
     run: str | None,
 ) -> VersionView:
     caller.require(Permission.EDIT, group, kind="group", name=group)
-    resolved = await resolve(unit.session, body.artifact, caller=caller, folders=_folders(request))
+    resolved = await resolve(unit.session, body.artifact, caller=caller, sources=_sources(request))
     found, version, new = await commands.register(
         unit.session, group=group, name=model, body=body, resolved=resolved, user=caller.user, run=run
     )
@@ -241,13 +241,15 @@ async def _download(
             pulls: download.Pulls = request.app.state.pulls
             return await pulls.answer(blob, request)
     if isinstance(address, OnServer):
-        path = await _folders(request).locate(address.path)
+        path = await _sources(request).folders.locate(address.path)
         if path is not None and path.is_dir():
             raise ValidationFailed.of(
                 "path/number", "the artifact is a folder on the server, which cannot be downloaded"
             )
         if path is not None:
             return await download.file(path, request)
+    if isinstance(address, Elsewhere):
+        raise NotFound(f"The registry does not have these bytes, they lie at {address.uri}; fetch them from there.")
     raise NotFound.named("artifact", f"of {group}/{model}/{number}")
 
 
@@ -327,6 +329,6 @@ def _serving(use: usage.Use) -> Serving:
     )
 
 
-def _folders(request: Request) -> FileFolders:
-    folders: FileFolders = request.app.state.file_folders
-    return folders
+def _sources(request: Request) -> Sources:
+    sources: Sources = request.app.state.sources
+    return sources

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
+from services.registry.artifacts.schemas import Uri
 from services.registry.documents import check_document
 from services.registry.models.schemas import Framework
 from shared.http import Body, Timestamp
@@ -20,7 +21,6 @@ def _checked(value: Any) -> Any:
     return value
 
 
-Uri = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x20\x7f]+$")]
 PartKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 ArtifactIn = Uri | Annotated[dict[PartKey, Uri], Field(min_length=1, max_length=100)]
 Document = Annotated[dict[str, Any], AfterValidator(_checked)]
