@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -11,13 +12,18 @@ from typing import Any
 
 import pytest
 import yaml
+from aiokafka.client import AIOKafkaClient
 
 from services.deployer.settings import DeployerSettings
 from services.gateway.settings import GatewaySettings
 from services.metrics.settings import MetricsSettings
 from services.registry.settings import RegistrySettings
 from shared.settings import ServiceSettings
+from tests.servers import kafka
 from tests.servers.go import COMPOSE
+from tests.servers.processes import ServerProcess
+from tests.support.ports import free_port
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy" / "compose.env.example"
@@ -128,3 +134,40 @@ def test_prometheus_and_grafana_ask_whom_there_is(project: dict[str, Any]) -> No
     ]
     assert source["url"] == "http://prometheus:9090"
     assert "prometheus" in project["services"]
+
+
+@pytest.mark.kafka
+@pytest.mark.xdist_group("kafka")
+async def test_kafka_starts_with_what_it_is_told(project: dict[str, Any], tmp_path: Path) -> None:
+    """The image makes a property of each variable; so do we, for a broker of the same version here."""
+    service = project["services"]["kafka"]
+    assert service["image"].endswith(f":{kafka.VERSION}")
+    port, controller = free_port(), free_port()
+    here = {":9092": f":{port}", ":9093": f":{controller}", "//kafka:": "//127.0.0.1:", "localhost": "127.0.0.1"}
+    given = service["environment"].items()
+    told = {name.removeprefix("KAFKA_").lower().replace("_", "."): value for name, value in given}
+    told |= {"log.dirs": str(tmp_path / "data")}
+    text = "".join(f"{name}={value}\n" for name, value in told.items() if name != "heap.opts")
+    for there, instead in here.items():
+        text = text.replace(there, instead)
+    file = tmp_path / "server.properties"
+    file.write_text(text)
+
+    java = ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", f"{kafka.jars()}/*"]
+    storage = [*java, "kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", str(file)]
+    subprocess.run(storage, check=True, capture_output=True)  # noqa: ASYNC221 - nothing else is to happen meanwhile
+    broker = ServerProcess([*java, "kafka.Kafka", str(file)], log=tmp_path / "log")
+    broker.start()
+    client = AIOKafkaClient(bootstrap_servers=f"127.0.0.1:{port}")
+    try:
+        await until(lambda: broker.check() or listens(port), within=60)
+        await client.bootstrap()
+        assert [(each.host, each.port) for each in client.cluster.brokers()] == [("127.0.0.1", port)]
+    finally:
+        await client.close()
+        broker.kill()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
