@@ -7,7 +7,7 @@ the pod's *present* container.
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.deployer.platforms.kubernetes.names import CONTAINER
+from services.deployer.platforms.kubernetes.names import CONTAINER, INIT_CONTAINER
 from services.deployer.platforms.kubernetes.objects import Container, Pod, Running, Terminated, Waiting
 
 
@@ -67,6 +67,13 @@ def has_served(pod: Pod) -> bool:
     if container is None or not isinstance(container.state, Running):
         return False
     return container.ready or (container.started and _was_ready(pod, since=container.state.started_at))
+
+
+def is_pulling(pod: Pod) -> bool:
+    """Whether it may still have to fetch its model."""
+    pull = pod.container(INIT_CONTAINER)
+    done = pull is None or (isinstance(pull.state, Terminated) and pull.state.exit_code == 0)
+    return not done and pod.deleting_since is None
 
 
 def restarts(pod: Pod) -> int:

@@ -1,0 +1,110 @@
+"""What a pod has printed, through the API server, as lines like every platform's: a time in UTC, and text."""
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable, Iterable
+from datetime import UTC, datetime
+from uuid import UUID
+
+from services.deployer.platforms.kubernetes import runs
+from services.deployer.platforms.kubernetes.api import Api
+from services.deployer.platforms.kubernetes.errors import Invalid, NotFound
+from services.deployer.platforms.kubernetes.objects import Container, Pod, Waiting
+from services.deployer.platforms.platform import PlatformError, ReplicaNotFound
+
+_EVIDENCE_AT_ONCE = 8
+
+
+async def read(
+    api: Api,
+    pod: Pod,
+    *,
+    tail: int | None,
+    follow: bool,
+    previous: bool,
+    since: datetime | None,
+) -> AsyncIterator[str]:
+    """Of the container where the pod has come to: one that cannot fetch its model says so, not the replica."""
+    container = runs.present(pod)
+    if container is None or not _has_run(container) or (previous and container.last is None):
+        raise ReplicaNotFound(pod.deployment, pod.name)
+    start = _moment(since.astimezone(UTC).isoformat()) if since is not None else ""
+    lines = api.logs(pod.namespace, pod.name, container.name, previous=previous, tail=tail, since=since, follow=follow)
+    try:
+        async for line in lines:
+            stamped = _stamped(line)
+            if stamped >= start:  # the API server knows seconds only
+                yield stamped
+    except (NotFound, Invalid) as error:
+        raise ReplicaNotFound(pod.deployment, pod.name) from error
+
+
+class Evidence:
+    """The last lines of runs that have ended, each fetched once, in the background."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._slots = asyncio.Semaphore(_EVIDENCE_AT_ONCE)
+        self._found: dict[UUID, dict[str, tuple[Hashable, list[str]]]] = {}
+
+    def of(self, pod: Pod) -> list[str]:
+        """As far as they have come."""
+        run, lines = self._noted(pod)
+        return lines if run == _last(pod) else []
+
+    def begin(self, pod: Pod) -> bool:
+        """Whether a run has ended that was not heard of before: then it is to be fetched."""
+        last = _last(pod)
+        if last is None or self._noted(pod)[0] == last:
+            return False
+        self._found.setdefault(pod.deployment, {})[pod.uid] = (last, [])
+        return True
+
+    async def fetch(self, pod: Pod, *, count: int) -> None:
+        run, lines = runs.last_run(pod), []
+        if run is None:
+            return
+        async with self._slots:
+            try:
+                container, previous = run.container.name, not run.latest
+                async for line in self._api.logs(pod.namespace, pod.name, container, previous=previous, tail=count):
+                    lines.append(_stamped(line))  # noqa: PERF401 - what has come stands, should it be cut off
+            except PlatformError:
+                pass  # the run's own last word has to do
+        if self._noted(pod)[0] == _last(pod):
+            self._found[pod.deployment][pod.uid] = (_last(pod), lines)
+
+    def forget_others(self, uid: UUID, pods: Iterable[Pod]) -> None:
+        """Of a deployment these are all the pods that there are."""
+        if found := self._found.pop(uid, None):
+            left = {pod.uid: found[pod.uid] for pod in pods if pod.uid in found}
+            if left:
+                self._found[uid] = left
+
+    def _noted(self, pod: Pod) -> tuple[Hashable, list[str]]:
+        return self._found.get(pod.deployment, {}).get(pod.uid, (None, []))
+
+
+def _last(pod: Pod) -> Hashable:
+    run = runs.last_run(pod)
+    return (run.container.name, run.number) if run is not None else None
+
+
+def _has_run(container: Container) -> bool:
+    return container.last is not None or not isinstance(container.state, Waiting)
+
+
+def _stamped(line: str) -> str:
+    """With its time to the microsecond in UTC, and nothing that a terminal would obey."""
+    moment, _, text = line.partition(" ")
+    text = text.rstrip("\r")
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text)
+    return f"{_moment(moment)} {text}"
+
+
+def _moment(text: str) -> str:
+    """RFC 3339 with nanoseconds, of any zone, to microseconds in UTC."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    except ValueError:
+        return text
