@@ -36,12 +36,12 @@ _ABOUT_PODS = "involvedObject.kind=Pod,type=Warning"
 class Store:
     """`start` it and `close` it. `changed` is told the uid of each deployment of which something became different.
 
-    With a `namespace` only that one is looked at (and volumes, which are in none). `watch_seconds` is how long a watch
-    lasts before it is begun anew.
+    With a `namespace` only that one is looked at (and volumes, which are in none). `watch_seconds` is about how long
+    a watch lasts before it is begun anew, and about how long it may take to notice that the network has swallowed one.
     """
 
     def __init__(
-        self, api: Api, changed: Callable[[UUID], None], *, namespace: str | None = None, watch_seconds: int = 300
+        self, api: Api, changed: Callable[[UUID], None], *, namespace: str | None = None, watch_seconds: int = 100
     ) -> None:
         self._changed = changed
         self._roots = Table[Root](self._item_changed)
@@ -104,6 +104,10 @@ class Store:
     def deployments(self) -> set[UUID]:
         """All of which there is anything."""
         return {uid for table in self._tables() for uid in table.owners() if isinstance(uid, UUID)}
+
+    def versions(self, uid: UUID) -> set[int]:
+        """Those versions of it of which there is anything."""
+        return {item.version for table in self._tables() for item in table.of(uid)}
 
     def learn(self, found: Object) -> None:
         """Take in what the API server has answered to a change of ours, before the watch brings it."""
