@@ -23,7 +23,7 @@ from services.deployer.platforms.kubernetes.requests import Request, Requests
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
 
-_WATCH_SILENCE = 120.0  # bookmarks come about every minute: after two, nobody is there
+_SILENCE = 15.0  # seconds after which somebody who should have said something is not there any more
 _APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 _MERGE_PATCH = "application/merge-patch+json"
 _STRATEGIC_PATCH = "application/strategic-merge-patch+json"
@@ -176,9 +176,9 @@ class Api:
         namespace: str | None = None,
         selector: str = "",
         fields: str = "",
-        seconds: int = 300,
+        seconds: int,
     ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
-        """What changes after `version`, with bookmarks. It ends after `seconds`, or when the server ends it.
+        """What changes after `version`, with bookmarks. The server ends it after `seconds`, or before.
 
         Raises Gone, Unreachable and other PlatformErrors, before or in between, and does not try again.
         """
@@ -186,7 +186,8 @@ class Api:
         params |= {"watch": "true", "resourceVersion": version, "timeoutSeconds": str(seconds)}
         params |= {"allowWatchBookmarks": "true"}
         request = Request(verb="watch", kind=kind, method="GET", path=kind.path(namespace), params=params)
-        async with self._requests.lines(request, silence=_WATCH_SILENCE) as lines:
+        # There may be nothing to say for long, not even a bookmark.
+        async with self._requests.lines(request, silence=seconds + _SILENCE) as lines:
             yield (_event(line) async for line in lines)
 
     async def logs(
@@ -211,7 +212,7 @@ class Api:
         params |= {"sinceTime": _rfc3339(since)} if since is not None else {}
         path = POD.path(namespace, pod, subresource="log")
         request = Request(verb="logs", kind=POD, method="GET", path=path, params=params)
-        async with self._requests.lines(request, silence=None if follow else _WATCH_SILENCE) as lines:
+        async with self._requests.lines(request, silence=None if follow else _SILENCE) as lines:
             async for line in lines:
                 yield line.decode(errors="replace")
 

@@ -8,6 +8,7 @@ there are pauses between the attempts.
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic
@@ -45,7 +46,7 @@ class Reflector(Generic[RowT]):
         namespace: str | None = None,
         selector: str = "",
         fields: str = "",
-        seconds: int = 300,
+        seconds: int,
     ) -> None:
         self._api = api
         self._kind = kind
@@ -123,7 +124,8 @@ class Reflector(Generic[RowT]):
         return rows, version
 
     async def _watch(self) -> None:
-        watch = self._api.watch(self._kind, version=str(self._version), seconds=self._seconds, **self._which)
+        seconds = int(self._seconds * random.uniform(0.8, 1.2))  # noqa: S311 - so that not all begin anew at once
+        watch = self._api.watch(self._kind, version=str(self._version), seconds=seconds, **self._which)
         async with watch as events:
             if self.trouble is not None:
                 log.info("kubernetes.watch_restored", kind=self._kind.plural)

@@ -39,7 +39,9 @@ class Reflected:
     def __init__(self, api: Api) -> None:
         self.told: list[str] = []
         self.table = Table[Resource](lambda row: self.told.append(row.name))
-        self.reflector = Reflector(api, kinds.CONFIG_MAP, self.table, trimming.trim_resource, selector="a=b")
+        self.reflector = Reflector(
+            api, kinds.CONFIG_MAP, self.table, trimming.trim_resource, selector="a=b", seconds=60
+        )
 
     @property
     def names(self) -> list[str]:
