@@ -46,6 +46,7 @@ CANNOT: list[tuple[str, Any, str]] = [
     ("volumes", [{**MODEL, "pvc": {"claim": "a", "storage": 1}}], "/volumes/0/pvc"),
     ("volumes", [{**MODEL, "pvc": {"match_labels": {"a": "b"}}}], "/volumes/0/pvc"),
     ("volumes", [{**MODEL, "pvc": {}}], "/volumes/0/pvc"),
+    ("volumes", [{**MODEL, "pvc": {"claim": "moorage-churn-v1-0a1b2c3d-nas-0123456789"}}], "/volumes/0/pvc"),
     ("volumes", [{**MODEL, "pvc": {"storage": 1, "match_labels": {"moorage.io/uid": "1"}}}], "/volumes/0/pvc"),
     ("volumes", [LABELLED, {**LABELLED, "mount_path": "/b"}], "/volumes"),
     ("volumes", [LABELLED, {**LABELLED, "name": "b"}], "/volumes"),

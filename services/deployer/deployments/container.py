@@ -187,6 +187,8 @@ class VolumeClaim(Body):
         made = (self.storage, self.match_labels)
         if (self.claim is None) is (made == (None, None)) or (self.claim is None and None in made):
             raise ValueError("give `claim`, or `storage` and `match_labels`")
+        if (self.claim or "").startswith("moorage-"):
+            raise ValueError("claims that begin with moorage- are the platform's")
         if any(key.partition("/")[0].endswith("moorage.io") for key in self.match_labels or () if "/" in key):
             raise ValueError("match_labels must not name labels of moorage.io: those volumes are others'")
         return self

@@ -84,8 +84,11 @@ def pull_secret(workload: Workload) -> str:
 
 
 def nfs_volume(workload: Workload, name: str, source: Nfs) -> str:
-    """The PersistentVolume and its claim. Neither can be changed, so another folder makes another name."""
-    return f"{root(workload)}-{name}-{_hashed(source.server, source.path, source.storage)}"
+    """The PersistentVolume and its claim. Neither can be changed, so another folder makes another name.
+
+    It begins like no claim that a user may name: only the deployment that was given the folder mounts it.
+    """
+    return f"{MANAGER}-{root(workload)}-{name}-{_hashed(source.server, source.path, source.storage)}"
 
 
 def labelled_claim(source: LabelledClaim) -> str:
