@@ -41,11 +41,8 @@ app.kubernetes.io/component: deployer
   resources: [horizontalpodautoscalers]
   verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [services, persistentvolumeclaims]
+  resources: [configmaps, services, persistentvolumeclaims]
   verbs: [list, watch, create, patch, delete]
-- apiGroups: [""]
-  resources: [configmaps]
-  verbs: [list, watch, create, patch, delete, deletecollection]
 # Never to be read: neither by name nor by list, and no watch keeps them in memory.
 - apiGroups: [""]
   resources: [secrets]
