@@ -1,6 +1,7 @@
 # Everything that a newcomer needs. Both of the README's commands do all their set-up themselves.
 #
 #   make demo    the main job in front of your eyes, on this machine, cleaned up afterwards
+#                (PLATFORM=kubernetes BUS=kafka: the same on a real node and a real broker)
 #   make up      start the platform and leave it running       make down    stop it
 #   make test    the tests                                     make check   linters, types, import contracts
 #   make lock    lock the dependencies anew                    make docs    what docs/ has of the code
@@ -15,8 +16,12 @@ TESTS ?= tests
 .PHONY: demo up down status servers test check format docs lock clean
 .DELETE_ON_ERROR:
 
-demo: $(VENV)/runtime
-	$(BIN)/python -m deploy.demo
+# Kafka and Kubernetes are the tests' real servers, which need what those need: Java, Go, root for a node.
+PLATFORM ?= local
+BUS ?= postgres
+SERVERS := $(if $(filter kafka,$(BUS)),kafka) $(if $(filter kubernetes,$(PLATFORM)),node)
+demo: $(if $(strip $(SERVERS)),servers,$(VENV)/runtime)
+	$(BIN)/python $(if $(strip $(SERVERS)),-m tests.servers run $(SERVERS) -- $(BIN)/python) -m deploy.demo
 
 up: $(VENV)/runtime
 	$(BIN)/python -m deploy.embedded up

@@ -115,7 +115,7 @@ def _envoy(here: Installation) -> tuple[str, ...]:
 
 
 def _base() -> dict[str, str]:
-    return {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TZ", "KUBECONFIG") if key in os.environ}
+    return {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TZ") if key in os.environ}
 
 
 async def _answers(port: int, path: str, *, host: str = "127.0.0.1") -> bool:

@@ -3,6 +3,7 @@
 python -m tests.servers build                              fetch and build all that can be had here, into the cache
 python -m tests.servers run kafka kubernetes kwok          start them, say how to reach them, wait for Ctrl-C
 python -m tests.servers run kafka kwok -- COMMAND ...      run COMMAND with MOORAGE_BUS, KUBECONFIG and kubectl set
+python -m tests.servers run node -- make up                the platform on a real node, with the rights of our chart
 
 All that was started is ended afterwards. `kwok` and `node` bring `kubernetes` along; `node` needs root.
 """
@@ -18,7 +19,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.servers import cache, go, images, kafka, kubernetes, kwok, node, packages
+from tests.servers import cache, chart, go, images, kafka, kubernetes, kwok, node, packages
 
 SERVERS = ("kafka", "kubernetes", "kwok", "node")
 
@@ -91,8 +92,20 @@ def started(servers: Sequence[str], stack: ExitStack) -> dict[str, str]:
         if "kwok" in servers:
             stack.enter_context(kwok.running(plane))
         if "node" in servers:
-            stack.enter_context(node.running(plane))
+            environment |= platform_on(plane, stack.enter_context(node.running(plane)))
     return environment
+
+
+def platform_on(plane: kubernetes.ControlPlane, found: node.Node) -> dict[str, str]:
+    """The settings of a platform on this node: our chart's service account, our model server's image."""
+    chart.install(plane.admin)
+    found.load(images.MODEL_SERVER)
+    return {
+        "MOORAGE_PLATFORM": "kubernetes",
+        "MOORAGE_KUBERNETES_CONFIG": str(plane.admin.kubeconfig_for(chart.SERVICE_ACCOUNT)),
+        "MOORAGE_KUBERNETES_MODEL_SERVER_IMAGE": images.MODEL_SERVER.reference,
+        "MOORAGE_REGISTRY_ADDRESS": found.host_address,
+    }
 
 
 if __name__ == "__main__":
