@@ -70,7 +70,7 @@ class Node:
 
     def _make_kubelet(self) -> ServerProcess:
         configuration = self._folder / "kubelet.json"
-        configuration.write_text(json.dumps(_kubelet(self.address, self._machine.cgroup)))
+        configuration.write_text(json.dumps(_kubelet(self._machine)))
         argv = self._machine.inside(
             self._program,
             f"--config={configuration}",
@@ -108,22 +108,25 @@ class Node:
         return conditions.get("Ready") == "True"
 
 
-def _kubelet(address: str, cgroup: str) -> dict[str, Any]:
+def _kubelet(machine: Machine) -> dict[str, Any]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "address": address,
+        "address": machine.address,
         # Only this machine reaches it.
         "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
         "authorization": {"mode": "AlwaysAllow"},
         "containerRuntimeEndpoint": f"unix://{SOCKET}",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": cgroup,
+        "cgroupRoot": machine.cgroup,
         "enforceNodeAllocatable": [],
         "failCgroupV1": False,
         "failSwapOn": False,
         "localStorageCapacityIsolation": False,
         "resolvConf": "",
+        # Nobody answers there, which is known at once; with no server at all each pod would get a warning.
+        "clusterDNS": [machine.host_address],
+        "clusterDomain": "cluster.local",
         "volumePluginDir": "/run/kubelet-plugins",
         # A full disk or little memory on a developer's machine are no reason to refuse pods, or to drop images.
         "evictionHard": dict.fromkeys(("memory.available", "nodefs.available", "nodefs.inodesFree"), "0%"),
