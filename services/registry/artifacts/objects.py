@@ -6,8 +6,9 @@ read them. Left out: serving by links that the store signs itself; every pull is
 """
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,17 @@ class ObjectStorage:
             found = await obstore.get_async(self._store, place, options={"range": (start, end)})
             async for chunk in found.stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
+
+    @asynccontextmanager
+    async def local(self, place: str, *, spool: Path) -> AsyncIterator[Path]:
+        found = await self.find(place)
+        if found is None:
+            raise FileNotFoundError(place)
+        with tempfile.NamedTemporaryFile(dir=spool, prefix="local-") as file:
+            async for chunk in self.read(place, start=0, end=found.size):
+                await asyncio.to_thread(file.write, chunk)
+            await asyncio.to_thread(file.flush)
+            yield Path(file.name)
 
     async def remove(self, place: str) -> None:
         try:

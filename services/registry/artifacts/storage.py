@@ -7,7 +7,7 @@ that have just come anew, however late the removal is, and nothing here needs a 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +39,10 @@ class Storage(Protocol):
 
     def read(self, place: str, *, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `end`."""
+
+    def local(self, place: str, *, spool: Path) -> AbstractAsyncContextManager[Path]:
+        """As a file that may be read for as long as the context lasts; `spool` is a folder for one that has to be
+        made."""
 
     async def remove(self, place: str) -> None: ...
 
@@ -78,6 +82,10 @@ class FolderStorage:
                 yield chunk
         finally:
             file.close()
+
+    @asynccontextmanager
+    async def local(self, place: str, *, spool: Path) -> AsyncIterator[Path]:  # noqa: ARG002 - it is a file already
+        yield self._folder / place
 
     async def remove(self, place: str) -> None:
         await asyncio.to_thread((self._folder / place).unlink, missing_ok=True)

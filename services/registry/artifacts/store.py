@@ -16,7 +16,7 @@ import io
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,10 @@ class BlobStore:
         if not size:
             raise _no_bytes()
         return await self._accept(path, digest, size, announced_digest)
+
+    def local(self, place: str) -> AbstractAsyncContextManager[Path]:
+        """What is kept there, as a file."""
+        return self.storage.local(place, spool=self._incoming)
 
     def need(self, size: int) -> None:
         """The disk may be the database's too, which does not outlive a full one. Raises OSError. Blocking."""

@@ -14,12 +14,13 @@ from services.registry.artifacts.resolver import Sources, resolve
 from services.registry.models import queries as models
 from services.registry.models.domain import metrics_summary
 from services.registry.parameters import DRY_RUN, GroupId, ModelName, VersionNumber, problems
-from services.registry.versions import commands, queries
+from services.registry.versions import commands, importing, queries
 from services.registry.versions.curves import FEWEST, downsample
 from services.registry.versions.schemas import (
     LARGE,
     MOST_POINTS,
     CurveView,
+    MlflowImport,
     Serving,
     VersionCreate,
     VersionSummary,
@@ -105,6 +106,40 @@ async def register_run(
     refused (`run_mismatch`)."""
     return await _register(
         group=group, model=model, body=body, request=request, caller=caller, unit=unit, response=response, run=run
+    )
+
+
+@router.post(
+    "/mlflow",
+    status_code=201,
+    summary="Register a version out of MLflow's files",
+    responses={200: {"model": VersionView, "description": "The run was imported before"}, **problems(409)},
+    dependencies=DRY_RUN,
+)
+async def import_mlflow(
+    *,
+    group: GroupId,
+    model: ModelName,
+    body: MlflowImport,
+    request: Request,
+    caller: CurrentCaller,
+    unit: CurrentUnit,
+    response: Response,
+) -> VersionView:
+    """Upload the folder that MLflow has written as an archive, then name it here. The flavour becomes the framework,
+    the last value of each metric its metric and all of them a curve, parameters stay text. With a run id it is
+    idempotent, like `PUT …/runs/{run}`."""
+    caller.require(Permission.EDIT, group, kind="group", name=group)
+    imported = await importing.read(unit.session, request.app.state.blobs, body, caller=caller)
+    return await _register(
+        group=group,
+        model=model,
+        body=imported.body,
+        request=request,
+        caller=caller,
+        unit=unit,
+        response=response,
+        run=imported.run,
     )
 
 

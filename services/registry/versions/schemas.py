@@ -57,6 +57,20 @@ class VersionCreate(Body):
     description: Text = ""
 
 
+class MlflowImport(Body):
+    """What was uploaded of MLflow's files."""
+
+    artifact: Uri = Field(
+        description="registry:// address of a model's folder (with MLmodel), which becomes the version's artifact; a"
+        " run's folder is taken too",
+        examples=["registry://sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    )
+    run: Uri | None = Field(
+        default=None,
+        description="registry:// address of the run's folder (meta.yaml, metrics, params, tags), if it is another",
+    )
+
+
 class Serving(BaseModel):
     """A live deployment that stands on this version."""
 
