@@ -168,7 +168,7 @@ async def test_a_storm_of_refusals_loses_nothing(api: Api, faults: Faults, names
     async with watching(faults) as it:
         uid = uuid4()
         await asyncio.gather(
-            churn(api, namespace, pods=150, seed=2), it.api.apply(samples.config_map(uid, namespace=namespace))
+            churn(api, namespace, pods=60, seed=2), it.api.apply(samples.config_map(uid, namespace=namespace))
         )
         await until(lambda: it.store.resources(uid, kinds.CONFIG_MAP), within=15)
         await until(lambda: it.is_as_the_cluster(api), within=15)
