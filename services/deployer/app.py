@@ -8,8 +8,7 @@ from fastapi import FastAPI
 from services.deployer import artifacts, consumer
 from services.deployer.deployments import api as deployments
 from services.deployer.deployments.secrets import EnvVault
-from services.deployer.platforms import Platform
-from services.deployer.platforms.local import LocalPlatform, Options
+from services.deployer.platforms import Platform, local
 from services.deployer.reconciler import Reconciler
 from services.deployer.records import Records
 from services.deployer.replicas import api as replicas
@@ -19,18 +18,45 @@ from services.deployer.settings import DeployerSettings
 from services.deployer.versions import api as versions
 from shared.http import create_app
 from shared.reconcile import Controller
+from shared.secrets import Vault
 from shared.service import Core
 
-__all__ = ["create", "create_with"]
+__all__ = ["create", "create_with", "platform_of"]
 
 
 def create() -> tuple[DeployerSettings, FastAPI]:
     settings = DeployerSettings()
     core = Core(settings, service="deployer")
-    url = artifacts.presigned(core.vault, registry_url=settings.registry_url, seconds=settings.pull_seconds)
-    options = Options(address=settings.local_address)
-    platform = LocalPlatform(settings.local_folder, url, vault=core.vault, options=options)
-    return settings, create_with(settings, core=core, platform=platform)
+    return settings, create_with(settings, core=core, platform=platform_of(settings, core.vault))
+
+
+def platform_of(settings: DeployerSettings, vault: Vault) -> AbstractAsyncContextManager[Platform]:
+    """The platform that the settings name."""
+    url = artifacts.presigned(vault, registry_url=settings.registry_url, seconds=settings.pull_seconds)
+    if settings.platform == "local":
+        options = local.Options(address=settings.local_address)
+        return local.LocalPlatform(settings.local_folder, url, vault=vault, options=options)
+
+    # Only here: its libraries take memory and a third of a second, which one machine can do without.
+    from services.deployer.platforms import kubernetes
+
+    assert settings.kubernetes_model_server_image is not None
+    return kubernetes.KubernetesPlatform(
+        kubernetes.Connection(kubeconfig=settings.kubernetes_config, context=settings.kubernetes_context),
+        url,
+        url_seconds=settings.pull_seconds,
+        options=kubernetes.Options(
+            model_server_image=settings.kubernetes_model_server_image,
+            namespace=settings.kubernetes_namespace,
+            pull_secrets=settings.kubernetes_pull_secrets,
+            drain_seconds=settings.kubernetes_drain_seconds,
+            gpu_resource=settings.kubernetes_gpu_resource,
+            gpu_model_label=settings.kubernetes_gpu_model_label,
+            gpu_fraction_resource=settings.kubernetes_gpu_fraction_resource,
+            gpu_fraction_units=settings.kubernetes_gpu_fraction_units,
+            external_ips=settings.kubernetes_external_ips,
+        ),
+    )
 
 
 def create_with(settings: DeployerSettings, *, core: Core, platform: AbstractAsyncContextManager[Platform]) -> FastAPI:

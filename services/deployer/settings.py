@@ -4,14 +4,14 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from shared.settings import ServiceSettings
 
 
 class DeployerSettings(ServiceSettings):
-    platform: Literal["local"] = Field(default="local", description="where replicas run")
+    platform: Literal["local", "kubernetes"] = Field(default="local", description="where replicas run")
     local_folder: Path = Field(default=Path("replicas"), description="state, logs and models of the local platform")
     local_address: str = Field(
         default="127.0.0.1",
@@ -25,6 +25,32 @@ class DeployerSettings(ServiceSettings):
     reconcile_workers: Annotated[int, Field(ge=1, le=100)] = Field(default=4, description="keys worked on at once")
     resync_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=30.0, description="how often it looks for what lost wake-ups have left"
+    )
+    kubernetes_config: Path | None = Field(
+        default=None, description="kubeconfig file; without one the service account of our pod, else $KUBECONFIG"
+    )
+    kubernetes_context: str | None = Field(default=None, description="its context, where it is not the current one")
+    kubernetes_model_server_image: str | None = Field(
+        default=None,
+        validate_default=True,
+        description="image of deploy/docker/modelserver.Dockerfile, as nodes pull it; needed on Kubernetes",
+    )
+    kubernetes_pull_secrets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="pull secrets that are in the namespaces already, separated by commas"
+    )
+    kubernetes_drain_seconds: Annotated[int, Field(ge=0, le=300)] = Field(
+        default=5, description="how long a pod that others delete (an eviction) goes on serving"
+    )
+    kubernetes_gpu_resource: str = Field(default="nvidia.com/gpu", description="what nodes call a whole card")
+    kubernetes_gpu_model_label: str = Field(
+        default="nvidia.com/gpu.product", description="the label that nodes carry the model of their cards in"
+    )
+    kubernetes_gpu_fraction_resource: str | None = Field(
+        default=None,
+        description="what a plugin that shares cards calls its units; without one, whole cards only",
+    )
+    kubernetes_gpu_fraction_units: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=100, description="how many of those units make a card"
     )
     kubernetes_namespace: Annotated[str, Field(pattern=r"^[a-z0-9-]*(\{group\})?[a-z0-9-]*$", min_length=1)] = Field(
         default="moorage-{group}",
@@ -40,7 +66,14 @@ class DeployerSettings(ServiceSettings):
         default=(), description="networks that a service's external IPs may be of, separated by commas; none by default"
     )
 
-    @field_validator("kubernetes_nfs_servers", "kubernetes_external_ips", mode="before")
+    @field_validator("kubernetes_model_server_image")
+    @classmethod
+    def _needed_there(cls, value: str | None, known: ValidationInfo) -> str | None:
+        if known.data.get("platform") == "kubernetes" and not value:
+            raise ValueError("is needed with MOORAGE_PLATFORM=kubernetes")
+        return value
+
+    @field_validator("kubernetes_nfs_servers", "kubernetes_external_ips", "kubernetes_pull_secrets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value

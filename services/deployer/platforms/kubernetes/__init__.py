@@ -4,6 +4,8 @@
 knows kubernetes_asyncio.
 """
 
+from services.deployer.platforms.kubernetes.connection import Connection
 from services.deployer.platforms.kubernetes.options import Options
+from services.deployer.platforms.kubernetes.platform import KubernetesPlatform
 
-__all__ = ["Options"]
+__all__ = ["Connection", "KubernetesPlatform", "Options"]
