@@ -1,5 +1,6 @@
 """The only writer of `routes`: what Envoys have acknowledged, by gateway and together."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy import bindparam, func, text, update
@@ -40,6 +41,8 @@ async def record_route(
     said = {each: parse_record(stored) for each, stored in row.acks.items()}
     gateways = set(row.gateways)
     if record is not None:
+        if record.rejected is not None:  # the last good state stands, and the row knows best which that was
+            record = replace(said.get(gateway) or Record(), rejected=record.rejected)
         said[gateway] = record
         gateways.add(gateway)  # also before its first Envoy is noted down
     before = Record(row.generation, row.endpoints_generation, parse_weights(row.weights), row.rejected)

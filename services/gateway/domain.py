@@ -84,8 +84,26 @@ class Plan:
     def unrecorded(self) -> dict[UUID, Record]:
         return {uid: record for uid, record in self.records.items() if self.recorded[uid] != record}
 
+    def due(self, outcome: Outcome) -> Mapping[UUID, Record]:
+        """What is to be written when this has come of it."""
+        match outcome:
+            case Enforced():
+                return self.unrecorded
+            case Rejected(reason) if self.live is not None:
+                # The last good state stays in force, also that of a deployment that had the id before: nothing is let
+                # go of.
+                before = self.recorded[self.live] or Record()
+                refused = replace(before, rejected=reason)
+                return {} if refused == before else {self.live: refused}
+            case _:
+                return {}  # it is still to be decided
+
+    def differs_in_clients_only(self, due: Mapping[UUID, Record]) -> bool:
+        return all(replace(self.recorded[uid] or Record(), clients=each.clients) == each for uid, each in due.items())
+
     def with_recorded(self, written: Mapping[UUID, Record]) -> "Plan":
-        return replace(self, recorded={**self.recorded, **written})
+        known = {uid: record for uid, record in written.items() if uid in self.records}
+        return replace(self, recorded={**self.recorded, **known})
 
 
 def make_plan(deployment: str, rows: Sequence[DeploymentRow], *, now: datetime) -> Plan:

@@ -1,6 +1,6 @@
-"""Keeps Envoy at what the rows say, and the rows of `routes` at what Envoy says. One key is one deployment id.
+"""Keeps Envoy at what the rows say, and has what Envoy says written down. One key is one deployment id.
 
-Load (one statement) → publish and wait for the acknowledgement → record (one transaction, only if something changed).
+Load (one statement) → publish and wait for the acknowledgement → answer those who wait → record, if anything changed.
 The id is the key, not the uid, because Envoy's resources are named by it: after a deletion and a new creation two
 deployments share it, and two workers must not publish for both at once.
 
@@ -9,12 +9,11 @@ what its own Envoys have acknowledged, and the row then says what all have (`com
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
-from services.gateway import commands, queries
+from services.gateway import queries
 from services.gateway.domain import Plan, Record, elsewhere, make_plan
 from services.gateway.envoy.model import DeploymentRoutes
 from services.gateway.envoy.platform import PLATFORM, platform_scopes
@@ -22,6 +21,7 @@ from services.gateway.envoy.publisher import Enforced, Outcome, Pending, Publish
 from services.gateway.envoy.snapshot import SnapshotFile
 from services.gateway.envoy.store import Store
 from services.gateway.fleet import Fleet
+from services.gateway.recorder import Recorder
 from shared.database import Sessions, is_disconnect
 from shared.reconcile import Controller, Fence
 from shared.telemetry import get_logger
@@ -41,7 +41,7 @@ class Reconciler:
         self, *, reading: Sessions, writing: Sessions, store: Store, snapshot: SnapshotFile, fleet: Fleet, gateway: str
     ) -> None:
         self._reading = reading
-        self._writing = writing
+        self._recorder = Recorder(writing, fleet, gateway=gateway, recorded=self._recorded)
         self._store = store
         self._fleet = fleet
         self._gateway = gateway
@@ -61,7 +61,8 @@ class Reconciler:
             await serve()
         self.loaded = True
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._fleet.run(self._regroup))
+            tasks.create_task(self._fleet.run(self._recorder.regroup))
+            tasks.create_task(self._recorder.run())
             tasks.create_task(self._controller.run())
 
     async def close(self) -> None:
@@ -127,14 +128,6 @@ class Reconciler:
             i for i in {*marks, *self._plans} if i not in self._plans or self._plans[i].marks != marks.get(i, set())
         ]
 
-    async def _regroup(self) -> None:
-        """Other gateways have gone, who need not agree any more, or come."""
-        async with self._reading() as session:
-            behind = await queries.unenforced(session)
-        for uid, deployment in behind:
-            async with self._writing.begin() as session:
-                await commands.record_route(session, uid, deployment, gateway=self._gateway)
-
     async def _load(self) -> None:
         while True:
             try:
@@ -167,7 +160,7 @@ class Reconciler:
         try:
             plan = await self._read(deployment)
             outcome = await self._publish(plan)
-            await self._record(plan, outcome)
+            self._recorder.note(plan, outcome)
         finally:
             if outcome is None or isinstance(outcome, Pending):
                 self._keep_waiting(deployment, waiters)
@@ -218,21 +211,9 @@ class Reconciler:
             self._enforced[plan.id] = plan.routes
         return outcome
 
-    async def _record(self, plan: Plan, outcome: Outcome) -> None:
-        match outcome:
-            case Enforced():
-                due = plan.unrecorded
-            case Rejected(reason) if plan.live is not None:
-                due = _refusal(plan, plan.live, reason)
-            case _:
-                return  # `_notified` wakes us when it is decided
-        if not due:
-            return
-        async with self._writing.begin() as session:
-            for uid, record in sorted(due.items()):  # in one order, or two gateways would lock each other out
-                await commands.record_route(session, uid, plan.id, gateway=self._gateway, record=record)
-        if self._plans.get(plan.id) is plan:
-            self._plans[plan.id] = plan.with_recorded(due)
+    def _recorded(self, deployment: str, written: Mapping[UUID, Record]) -> None:
+        if (plan := self._plans.get(deployment)) is not None:
+            self._plans[deployment] = plan.with_recorded(written)
 
     def _notified(self, deployment: str, outcome: Outcome) -> None:
         """An outcome that nobody waits for: an Envoy that has just connected, or one that was slow."""
@@ -246,10 +227,3 @@ class Reconciler:
         else:
             self._enforced.pop(deployment, None)  # an Envoy that came later may have refused it
         self.wake(deployment)
-
-
-def _refusal(plan: Plan, live: UUID, reason: str) -> dict[UUID, Record]:
-    """The last good state stays in force, also that of a deployment that had the id before: nothing is let go of."""
-    before = plan.recorded[live] or Record()
-    refused = replace(before, rejected=reason)
-    return {} if refused == before else {live: refused}

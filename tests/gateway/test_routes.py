@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 from sqlalchemy import func, insert, select, update
 
+from services.gateway.envoy.publisher import Enforced
 from shared.events import deployer, new_event
 from shared.schema import Deployment, OutboxEntry, Replica, Route
 from tests.gateway.envoy.harness import Envoy, Stub, basic, call, until
@@ -227,6 +228,19 @@ async def test_broken_rows_leave_the_last_good_routes_also_over_a_restart(
                 await deployer.delete("churn")
                 await deployer.settled(uid)
                 assert set(await shares(envoy)) == {"401"}
+
+
+async def test_the_answer_waits_for_envoy_and_not_for_what_is_written_about_it(gateway: Gateway, envoy: Envoy) -> None:
+    async with Stub("one") as one, Stub("two") as two:
+        uid = await gateway.deployer.deploy("churn", {1: one, 2: two}, {1: 100, 2: 0}, access="public")
+        await gateway.deployer.settled(uid)
+        async with gateway.deployer.sessions.begin() as session:
+            await session.execute(select(Route).where(Route.uid == uid).with_for_update())
+            await gateway.deployer.change("churn", weights={1: 0, 2: 100})
+            outcome = await gateway.parts.reconciler.enforce("churn", within=5)
+            assert isinstance(outcome, Enforced)
+            assert set(await shares(envoy)) == {"two"}
+        assert (await gateway.deployer.settled(uid)).weights == {"1": 0, "2": 100}
 
 
 async def test_many_changes_at_once_end_where_the_rows_end(gateway: Gateway, envoy: Envoy) -> None:
