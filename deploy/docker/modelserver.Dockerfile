@@ -9,7 +9,7 @@ RUN apt-get update \
  && python3 -m venv /tmp/pip \
  && python3 -m venv --without-pip /opt/moorage
 COPY requirements/modelserver.lock /tmp/
-RUN /tmp/pip/bin/pip --python /opt/moorage/bin/python install --no-cache-dir --require-hashes --only-binary :all: \
+RUN /tmp/pip/bin/pip --python /opt/moorage/bin/python install --require-hashes --only-binary :all: \
     -r /tmp/modelserver.lock
 COPY modelserver /app/modelserver
 # The filesystem is read-only where it runs, so this cannot be made up for; and no clock has a say in what is stale.

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -45,13 +46,13 @@ class Image:
     @property
     def reference(self) -> str:
         """What a pod names it. Another content has another one, so that no node takes an old image for it."""
-        return f"docker.io/moorage/{self.name}:{self._digest()}"
+        return f"docker.io/moorage/{self.name}:{self._digest}"
 
     def archive(self) -> Path:
         """As `docker save` writes it; built when it is not in the cache. Skips where that is not possible."""
         packages.require(packages.IMAGES)
         base = None if self._on_scratch else _base()
-        ready = made_once(f"images/{self.name}-{self._digest()}", lambda into: self._build(into, base))
+        ready = made_once(f"images/{self.name}-{self._digest}", lambda into: self._build(into, base))
         os.utime(ready)
         _forget_unused(ready.parent)
         return ready / _ARCHIVE
@@ -60,7 +61,9 @@ class Image:
     def _on_scratch(self) -> bool:
         return _BASE not in self.dockerfile.read_text()
 
+    @cached_property
     def _digest(self) -> str:
+        """Taken once: one process means the same image throughout, even if somebody edits what is in it meanwhile."""
         found = hashlib.sha256(b"" if self._on_scratch else _recipe().encode())
         found.update(self.dockerfile.read_bytes())
         for file in _copied(self.dockerfile, self.context):
@@ -87,7 +90,9 @@ class _Storage:
         shutil.rmtree(self._folder)
 
     def build(self, dockerfile: Path, context: Path, reference: str) -> None:
-        options = ["--isolation", "chroot", "--pull-never", "--tag", reference]
+        downloads = folder() / "pip"  # kept, so that what is locked is fetched once
+        downloads.mkdir(parents=True, exist_ok=True)
+        options = ["--isolation=chroot", "--pull-never", f"--volume={downloads}:/root/.cache/pip", f"--tag={reference}"]
         self.run("bud", *options, "--file", dockerfile, context)
 
     def save(self, reference: str, archive: Path) -> None:

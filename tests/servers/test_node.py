@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -46,8 +47,12 @@ async def test_replicas_become_ready_answer_and_speak(real_node: Node, pods: Pod
     found = admin.call("GET", pods.path("pods"))["items"]
     for pod in found:
         assert get(pod["status"]["podIP"], "/say?ahoy").status_code == 200
-        await until(lambda name=pod["metadata"]["name"]: pods.log(name) == "serving\nahoy\n")
+        await until(partial(said, pods, pod["metadata"]["name"], "serving\nahoy\n"))
     assert len({pod["status"]["podIP"] for pod in found}) == 2
+
+
+def said(pods: Pods, name: str, words: str) -> bool:
+    return pods.log(name) == words
 
 
 async def test_an_unready_replica_is_seen(pods: Pods) -> None:
