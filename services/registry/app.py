@@ -72,6 +72,7 @@ def create(settings: RegistrySettings | None = None) -> tuple[RegistrySettings, 
     )
     app.state.blobs = store
     app.state.partials = partials
+    app.state.collector = collector
     app.state.pulls = Pulls.of(storage, core.sessions)
     app.state.sources = Sources(FileFolders(settings.file_folders), settings.artifact_prefixes, networks)
     app.state.fetcher = Fetcher(settings.fetch_prefixes, networks)
