@@ -9,7 +9,7 @@ RUN apt-get update \
  && python3 -m venv /tmp/pip \
  && python3 -m venv --without-pip /opt/moorage
 COPY requirements/services.lock /tmp/
-RUN /tmp/pip/bin/pip --python /opt/moorage/bin/python install --no-cache-dir --require-hashes --only-binary :all: \
+RUN /tmp/pip/bin/pip --python /opt/moorage/bin/python install --require-hashes --only-binary :all: \
     -r /tmp/services.lock
 COPY docs/openapi.json docs/errors.md /app/docs/
 COPY migrations /app/migrations

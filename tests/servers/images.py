@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,10 +52,7 @@ class Image:
         """As `docker save` writes it; built when it is not in the cache. Skips where that is not possible."""
         packages.require(packages.IMAGES)
         base = None if self._on_scratch else _base()
-        ready = made_once(f"images/{self.name}-{self._digest}", lambda into: self._build(into, base))
-        os.utime(ready)
-        _forget_unused(ready.parent)
-        return ready / _ARCHIVE
+        return _archive(f"{self.name}-{self._digest}", lambda into: self._build(into, base))
 
     @property
     def _on_scratch(self) -> bool:
@@ -122,7 +119,7 @@ def _base() -> Path:
             storage.save(_BASE, into / _ARCHIVE)
         (into / "base.tar").unlink()
 
-    return made_once(f"images/base-{hashlib.sha256(_recipe().encode()).hexdigest()[:16]}", make) / _ARCHIVE
+    return _archive(f"base-{hashlib.sha256(_recipe().encode()).hexdigest()[:16]}", make)
 
 
 def _recipe() -> str:
@@ -141,11 +138,15 @@ def _copied(dockerfile: Path, context: Path) -> Iterator[Path]:
             yield from (file for file in found if file.is_file() and "__pycache__" not in file.parts)
 
 
-def _forget_unused(images: Path) -> None:
-    """Every change of the code makes images of some hundred megabytes: what nobody has used of late goes."""
-    for ready in images.glob(f"*/{_ARCHIVE}"):
-        if not ready.parent.name.startswith("base-") and ready.parent.stat().st_mtime < time.time() - _KEPT_SECONDS:
-            shutil.rmtree(ready.parent, ignore_errors=True)
+def _archive(name: str, make: Callable[[Path], None]) -> Path:
+    """From the cache. Every change of the code makes images of some hundred megabytes, so what nobody has used of late
+    goes out of it."""
+    ready = made_once(f"images/{name}", make)
+    os.utime(ready)
+    for archive in ready.parent.glob(f"*/{_ARCHIVE}"):
+        if archive.parent.stat().st_mtime < time.time() - _KEPT_SECONDS:
+            shutil.rmtree(archive.parent, ignore_errors=True)
+    return ready / _ARCHIVE
 
 
 def _ours(name: str) -> Image:
