@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pydantic import PostgresDsn, SecretStr
 from rich.console import Console
 
 from deploy.demo.client import Client
@@ -16,7 +17,10 @@ from deploy.demo.narrator import Narrator
 from deploy.embedded.__main__ import create_admin, down, start_supervisor, wait_until_ready
 from deploy.embedded.state import Installation
 from deploy.embedded.units import units
+from services.deployer.app import platform_of
+from services.deployer.settings import DeployerSettings
 from shared.process import probe_tcp, processes
+from shared.secrets import Vault
 
 
 def main() -> None:
@@ -80,6 +84,16 @@ def nothing_left(here: Installation, show: Narrator) -> None:
     show.check(f"no port of the {len(ports)} that {len(units(here))} processes used", not answered, answered)
     files = [str(file) for file in here.replicas.glob("*/*")]
     show.check("no file of a replica or of a model's copy", not files, files[:10])
+    settings = DeployerSettings(database_url=PostgresDsn(here.postgres.url), secret_key=SecretStr(here.secret_key))
+    if settings.platform == "kubernetes":
+        found = asyncio.run(_on_the_cluster(settings))
+        show.check("no object on the cluster", not found, found)
+
+
+async def _on_the_cluster(settings: DeployerSettings) -> list[str]:
+    """The deployments of which anything is there."""
+    async with platform_of(settings, Vault(settings.root_key)) as platform:
+        return sorted(map(str, await platform.deployments()))
 
 
 def _command_line(pid: int) -> str:
