@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -11,6 +12,9 @@ from services.deployer.platforms.local import LocalPlatform, Options
 from shared.process import processes
 from shared.secrets import Vault
 from tests.deployer.platforms.world import World, gone
+from tests.servers import chart, images
+from tests.servers.kubernetes import ControlPlane
+from tests.servers.node import Node
 
 OPTIONS = Options(settle=0.3, backoff=0.5)
 VAULT = Vault(bytes(32))
@@ -31,7 +35,7 @@ def traces(root: Path, uid: UUID) -> list[str]:
     return found
 
 
-class LocalWorld:
+class LocalWorld(World):
     def __init__(self, root: Path) -> None:
         self.root = root
         self.platform = self._make()
@@ -48,18 +52,45 @@ class LocalWorld:
         return traces(self.root, uid)
 
 
-@pytest.fixture(params=["local"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+@pytest.fixture(scope="session")
+def real_cluster(real_node: Node) -> tuple[ControlPlane, Path]:
+    """With the replica's image, the chart, and a file of the service account that it has for the deployer."""
+    real_node.load(images.REPLICA)
+    chart.install(real_node.plane.admin)
+    return real_node.plane, real_node.plane.admin.kubeconfig_for(chart.SERVICE_ACCOUNT)
+
+
+@pytest.fixture(
+    params=["local", pytest.param("kubernetes", marks=[pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")])]
+)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    if request.param == "local":
+        return LocalWorld(tmp_path / "replicas")
+    from tests.deployer.platforms.kubernetes.world import KubernetesWorld  # takes a second and a half
+
+    plane, kubeconfig = request.getfixturevalue("real_cluster")
+    return KubernetesWorld(plane, kubeconfig, image=images.REPLICA.reference)
+
+
+@pytest.fixture
+async def world(place: World) -> AsyncIterator[World]:
     """A platform with nothing on it, and nothing left of it afterwards."""
-    local = LocalWorld(tmp_path / "replicas")
-    await local.platform.start()
+    async with lived_in(place):
+        yield place
+
+
+@asynccontextmanager
+async def lived_in(world: World) -> AsyncIterator[None]:
+    """Started, and in the end cleared of everything and closed; nothing may be left."""
+    await world.platform.start()
     try:
-        yield local
+        yield
     finally:
-        uids = await local.platform.deployments()
+        uids = await world.platform.deployments()
         for uid in uids:
-            await local.platform.delete(uid)
+            await world.platform.delete(uid)
         for uid in uids:
-            await gone(local, uid)
-            assert local.leftovers(uid) == []
-        await local.platform.close()
+            await gone(world, uid)
+            assert world.leftovers(uid) == []
+        await world.platform.close()
+        world.clear()

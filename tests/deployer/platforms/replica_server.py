@@ -1,7 +1,8 @@
 """A replica for tests: a tiny HTTP server whose environment and requests say how it is to behave.
 
-GET / answers a pid, /env its environment; /sick and /well say what /readyz answers from now on, /crash?<code> ends it,
-/hang makes it deaf, /eat?<MiB> takes memory, /say?<text> prints a line, /slow answers late, /daemon leaves a process.
+GET / answers a pid, /who what only this run answers, /env its environment; /sick and /well say what /readyz answers
+from now on, /crash?<code> ends it, /hang makes it deaf, /eat?<MiB> takes memory, /say?<text> prints a line, /slow
+answers late, /daemon leaves a process.
 """
 
 import json
@@ -13,8 +14,9 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from uuid import uuid4
 
-state = {"status": 200, "hold": []}
+state = {"status": 200, "hold": [], "who": str(uuid4())}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -26,6 +28,8 @@ class Handler(BaseHTTPRequestHandler):
         match path:
             case "/readyz":
                 status = state["status"]
+            case "/who":
+                body = state["who"]
             case "/env":
                 body = json.dumps(dict(os.environ))
             case "/sick":

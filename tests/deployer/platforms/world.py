@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from services.deployer.platforms import Phase, Platform, Probe, Replica, Resources, Template, Workload
@@ -16,25 +17,73 @@ SERVER = Path(__file__).with_name("replica_server.py")
 MIB = 1 << 20
 
 
-class World(Protocol):
+class LivePlatform(Platform, Protocol):
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class World(ABC):
     """One platform under test. A second one gives this, and the contract runs on it as it is."""
 
-    platform: Platform
+    platform: LivePlatform
+    deadline = 15.0
+    """So many seconds may anything take."""
+    measures = True
+    """Whether the platform tells what replicas use."""
 
+    @abstractmethod
     async def again(self) -> None:
         """The deployer restarts: another platform object, the same world."""
 
+    @abstractmethod
     def leftovers(self, uid: UUID) -> list[str]:
         """All traces of a deployment in the world, for people to read."""
 
+    def clear(self) -> None:  # noqa: B027 - most have nothing
+        """Remove what the platform has made beside deployments."""
 
-def template(*args: str, memory: int = 0, start_seconds: float = 30.0, nonce: str = "", **env: str) -> Template:
+    def namespace(self, group: str) -> str:
+        """What a replica takes for its namespace."""
+        return group
+
+    def template(self, *args: str, **options: Any) -> Template:
+        """A replica of `replica_server.py`; see `template`."""
+        return template(*args, **options)
+
+    def workload(self, replicas: int = 1, **options: Any) -> Workload:
+        return workload(replicas, **{"template": self.template(), **options})
+
+    async def drive(
+        self,
+        wanted: Workload,
+        until: Callable[[list[Replica]], bool] | None = None,
+        *,
+        routes: "Routes | None" = None,
+    ) -> list[Replica]:
+        return await drive(self.platform, wanted, until, routes=routes, deadline=self.deadline)
+
+    async def eventually(self, uid: UUID, until: Callable[[list[Replica]], bool]) -> list[Replica]:
+        return await eventually(self.platform, uid, until, deadline=self.deadline)
+
+
+def template(
+    *args: str,
+    command: tuple[str, ...] = ("python", str(SERVER)),
+    image: str = "",
+    cpu: float = 1.0,
+    memory: int = 0,
+    start_seconds: float = 30.0,
+    nonce: str = "",
+    **env: str,
+) -> Template:
     return Template(
         runtime="test",
-        command=("python", str(SERVER)),
+        command=command,
         args=args,
+        image=image,
         env=env,
-        resources=Resources(memory=memory),
+        resources=Resources(cpu=cpu, memory=memory),
         probe=Probe(start_seconds=start_seconds),
         nonce=nonce,
         grace_seconds=5.0,
@@ -59,6 +108,11 @@ def ready(replicas: Iterable[Replica]) -> list[Replica]:
 
 def present(replicas: Iterable[Replica]) -> list[Replica]:
     return [r for r in replicas if r.phase is not Phase.ENDED]
+
+
+def first(holds: Callable[[Replica], bool]) -> Callable[[list[Replica]], bool]:
+    """Whether it holds of the oldest replica, once there is one."""
+    return lambda replicas: bool(replicas) and holds(replicas[0])
 
 
 def settled(wanted: Workload) -> Callable[[list[Replica]], bool]:
@@ -116,8 +170,8 @@ async def eventually(
     return replicas
 
 
-async def gone(world: World, uid: UUID, *, deadline: float = 15.0) -> None:
-    end = time.monotonic() + deadline
+async def gone(world: World, uid: UUID, *, deadline: float | None = None) -> None:
+    end = time.monotonic() + (deadline or world.deadline)
     while uid in await world.platform.deployments():
         assert time.monotonic() < end, await world.platform.observe(uid)
         await asyncio.sleep(0.02)
@@ -138,6 +192,11 @@ async def get(host: str, port: int, path: str = "/") -> str:
 
 async def ask(replica: Replica, path: str = "/") -> str:
     return await get(replica.host, replica.port, path)
+
+
+async def who(replica: Replica) -> str:
+    """Which run of which replica answers: no two say the same."""
+    return await ask(replica, "/who")
 
 
 async def tell(replica: Replica, path: str) -> None:

@@ -7,7 +7,7 @@ Left out: what the objects mean.
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -128,17 +128,22 @@ class Api:
         *,
         propagation: Propagation = "Background",
         uid: str | None = None,
-    ) -> None:
-        """Begin to delete it; absent is success. With `uid` a namesake of that object stays."""
+    ) -> Object | None:
+        """Begin to delete it; absent is success. With `uid` a namesake of that object stays.
+
+        The object as it is now, if it takes a while.
+        """
         options: Object = {"propagationPolicy": propagation}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
         try:
-            await self._delete("delete", kind, kind.path(namespace, name), options)
+            answer = await self._delete("delete", kind, kind.path(namespace, name), options)
         except Conflict as error:
             # Releases word it differently: "UID in precondition: …", "the UID in the precondition (…) does not match".
             if uid is None or not {"UID", "precondition"} <= set(re.findall(r"\w+", str(error))):
                 raise
+            return None
+        return answer if answer is not None and answer.get("kind") == kind.name else None
 
     async def delete_collection(
         self, kind: Kind, namespace: str | None, *, selector: str, propagation: Propagation = "Background"
@@ -247,11 +252,13 @@ class Api:
         answer: Object = await self._requests.call(request)
         return answer
 
-    async def _delete(self, verb: str, kind: Kind, path: str, options: Object, **params: str) -> None:
-        with suppress(NotFound):
-            await self._requests.call(
-                Request(verb=verb, kind=kind, method="DELETE", path=path, params=params, body=options)
-            )
+    async def _delete(self, verb: str, kind: Kind, path: str, options: Object, **params: str) -> Object | None:
+        request = Request(verb=verb, kind=kind, method="DELETE", path=path, params=params, body=options)
+        try:
+            answer: Object = await self._requests.call(request)
+        except NotFound:
+            return None
+        return answer
 
 
 def _event(line: bytes) -> WatchEvent:

@@ -54,7 +54,8 @@ def standing(pod: Pod, root: Root | None) -> Phase:
     if pod.phase in ("Failed", "Succeeded") and pod.deleting_since is None:
         return Phase.ENDED
     gate, stale = gate_of(pod), root is not None and revision_of(pod) != revision(root)
-    if pod.deleting_since or names.DRAINING in pod.annotations or gate is Gate.RELEASED:
+    ending = pod.deleting_since is not None or (root is not None and root.deleting_since is not None)
+    if ending or names.DRAINING in pod.annotations or gate is Gate.RELEASED:
         return Phase.DRAINING
     if stale and gate is Gate.UNSET:
         return Phase.DRAINING

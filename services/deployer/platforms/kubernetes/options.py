@@ -22,6 +22,8 @@ class Options:
     """Replicas run as this user, whatever their image says; None leaves it to the image, as long as it is not root."""
     drain_seconds: int = 5
     """How long a pod that others delete (an eviction) still serves, until the data plane has let go of it."""
+    settle_seconds: float = 1.0
+    """How long a replica drains at least, for a route that was on its way when it began to."""
     patience_seconds: float = 30.0
     """For how long a pod may find no node, or its volumes no place, before it has failed: more may be on the way."""
     gpu_resource: str = "nvidia.com/gpu"

@@ -10,12 +10,20 @@ import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from services.deployer.platforms import causes
 from services.deployer.platforms.causes import ADVICE, LOG_LINES, ended, last_word
 from services.deployer.platforms.kubernetes import names, runs
-from services.deployer.platforms.kubernetes.objects import Condition, Container, Pod, PodWarning, Root, Waiting
+from services.deployer.platforms.kubernetes.objects import (
+    Condition,
+    Container,
+    Pod,
+    PodWarning,
+    Root,
+    Terminated,
+    Waiting,
+)
 from services.deployer.platforms.kubernetes.runs import Run
 from services.deployer.platforms.platform import Cause, Evidence, Failure
 
@@ -111,13 +119,19 @@ def _of_run(run: Run, *, warnings: Sequence[PodWarning], log: Sequence[str]) -> 
         cause, said, advice = Cause.PROBE, f"It did not become healthy in time: {heard or 'it never answered.'}", None
     else:
         cause, said = Cause.CRASH, said or ended(code)
-    lines = log or ([] if last_word(run.end.message) else run.end.message.splitlines())
+    lines = log or ([] if last_word(run.end.message) else _stamped(run.end))
     return Failure(
         cause=cause,
         message=said,
         advice=advice or ADVICE[cause],
         evidence=Evidence(exit_code=code, log=tuple(lines[-LOG_LINES:])),
     )
+
+
+def _stamped(end: Terminated) -> list[str]:
+    """The end of the output as the kubelet keeps it, without times: all that is known is when the run ended."""
+    at = (end.finished_at or datetime.fromtimestamp(0, UTC)).astimezone(UTC)
+    return [f"{at:%Y-%m-%dT%H:%M:%S.%fZ} {line}" for line in end.message.splitlines()]
 
 
 def _given_up(run: Run, heard: str | None) -> bool:

@@ -34,8 +34,6 @@ from services.deployer.platforms.kubernetes.shape import Applied, Shape, is_scal
 from services.deployer.platforms.kubernetes.steps import Gate, Steps, decide
 from services.deployer.platforms.platform import Replica, Workload
 
-SETTLE = 1.0
-"""Seconds a replica drains at least, for a route that was on its way when it began to."""
 LACKING = 5.0
 """Seconds after which a pod that lacks its Secret lacks it for good: somebody has deleted it."""
 SCALER = f"{names.MANAGER}-scale"
@@ -107,9 +105,11 @@ class Version:
                 await self._sweep()
             else:
                 if root.deleting_since is None:
-                    await self._api.delete(
+                    found = await self._api.delete(
                         DEPLOYMENT, root.namespace, root.name, propagation="Foreground", uid=root.uid
                     )
+                    if found is not None:
+                        self._store.learn(found)
                 for each in self._store.resources(self._uid, VOLUME):
                     if each.version == self._number and each.deleting_since is None:
                         await self._api.delete(VOLUME, None, each.name)
@@ -143,7 +143,7 @@ class Version:
         except NamespaceNotFound:
             if not self._cluster.options.own_namespaces:
                 raise
-            await self._put(namespace(self._cluster.options, workload.group))
+            await self._api.create(namespace(self._cluster.options, workload.group))
             root = await self._put(made.root)
         others = await self._put_all(made.dependents(root["metadata"]["uid"]))
         if is_scaled(workload):
@@ -167,7 +167,7 @@ class Version:
             keep=workload.keep,
             serving=workload.serving,
             now=time.time(),
-            settle=SETTLE,
+            settle=self._cluster.options.settle_seconds,
         )
         await self._take(steps, {pod.name: pod for pod in pods})
         if not scaled:
@@ -261,7 +261,7 @@ class Version:
     async def _take(self, steps: Steps, pods: dict[str, Pod]) -> None:
         if steps.mark:
             await asyncio.gather(*(self._mark(pods[name]) for name in steps.mark))
-            self._cluster.look_again(self._uid, SETTLE)
+            self._cluster.look_again(self._uid, self._cluster.options.settle_seconds)
         await asyncio.gather(
             *(self._release(pods[name]) for name in steps.release),
             *(self._open(pods[name]) for name in steps.open),
