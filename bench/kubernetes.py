@@ -320,8 +320,12 @@ def everything(folder: Path, *, pods: int) -> Iterator[tuple[RunningPlatform, ku
     with kubernetes.running() as plane, kwok.running(plane, nodes=2 + pods // 200):
         chart.install(plane.admin)
         plane.admin.call("POST", "/api/v1/namespaces", {"metadata": {"name": PLAIN}})
-        kubeconfig = str(plane.admin.kubeconfig_for(chart.SERVICE_ACCOUNT))
-        with running_platform(folder, MOORAGE_PLATFORM="kubernetes", KUBECONFIG=kubeconfig) as platform:
+        settings = {
+            "MOORAGE_PLATFORM": "kubernetes",
+            "MOORAGE_KUBERNETES_CONFIG": str(plane.admin.kubeconfig_for(chart.SERVICE_ACCOUNT)),
+            "MOORAGE_KUBERNETES_MODEL_SERVER_IMAGE": "moorage/modelserver",
+        }
+        with running_platform(folder, **settings) as platform:
             platform.group(GROUP)
             platform.model(GROUP, "model")
             size = {"id": "tiny", "cpu": "10m", "memory": "16Mi"}
