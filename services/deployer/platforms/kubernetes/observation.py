@@ -51,7 +51,7 @@ def replicas(
 
 def standing(pod: Pod, root: Root | None) -> Phase:
     """Its phase, but for what its failures add: Starting may be Failed."""
-    if pod.phase in ("Failed", "Succeeded") and pod.deleting_since is None:
+    if runs.is_over(pod) and pod.deleting_since is None:
         return Phase.ENDED
     gate, stale = gate_of(pod), root is not None and revision_of(pod) != revision(root)
     ending = pod.deleting_since is not None or (root is not None and root.deleting_since is not None)

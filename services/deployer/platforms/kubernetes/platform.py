@@ -17,7 +17,7 @@ from uuid import UUID
 from weakref import WeakSet
 
 from services.deployer.platforms.causes import LOG_LINES
-from services.deployer.platforms.kubernetes import logs, observation
+from services.deployer.platforms.kubernetes import logs, observation, runs
 from services.deployer.platforms.kubernetes.api import Api
 from services.deployer.platforms.kubernetes.cluster import Cluster
 from services.deployer.platforms.kubernetes.connection import Connection
@@ -178,7 +178,9 @@ class KubernetesPlatform:
             patience=self._options.patience_seconds,
         )
         refused = [version.refused for version in self._versions.get(uid, {}).values() if version.refused]
-        return [*found, *refused]
+        # The same name may stand for pods that a Deployment of before cannot make: what was wanted last counts.
+        names = {each.id for each in refused}
+        return [*(each for each in found if each.id not in names), *refused]
 
     def _changed(self, uid: UUID) -> None:
         """Something of it became different: wake whom it concerns, unless all looks the same from there."""
@@ -262,4 +264,7 @@ def _face(replica: Replica) -> Hashable:
 
 def _is_mixed(root: Root, pods: list[Pod]) -> bool:
     revision = observation.revision(root)
-    return any(pod.version == root.version and observation.revision_of(pod) != revision for pod in pods)
+    return any(
+        pod.version == root.version and observation.revision_of(pod) != revision and not runs.is_over(pod)
+        for pod in pods
+    )

@@ -7,7 +7,7 @@ the pod's *present* container.
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.deployer.platforms.kubernetes.names import CONTAINER, INIT_CONTAINER
+from services.deployer.platforms.kubernetes.names import CONTAINER, IN_SERVICE, INIT_CONTAINER
 from services.deployer.platforms.kubernetes.objects import Container, Pod, Running, Terminated, Waiting
 
 
@@ -55,10 +55,25 @@ def last_run(pod: Pod) -> Run | None:
     return Run(container, number, end, latest, was_ready=_was_ready(pod, since=end.started_at))
 
 
+def is_over(pod: Pod) -> bool:
+    """Whether nothing of it will ever run again: its node has refused it, or thrown it out."""
+    return pod.phase in ("Failed", "Succeeded")
+
+
+def is_lost(pod: Pod) -> bool:
+    """Whether its node is not heard of any more. The cluster then takes Ready away and leaves all else as the kubelet
+    wrote it last: the replica goes on looking well. (A kubelet that takes Ready away says why.)"""
+    ready, gate = pod.condition("Ready"), pod.condition(IN_SERVICE)
+    if ready is None or gate is None or ready.since is None or gate.since is None:
+        return False
+    return ready.status == "False" and not ready.reason and gate.status == "True" and ready.since > gate.since
+
+
 def serves(pod: Pod) -> bool:
-    """Whether the replica answers its probe."""
+    """Whether the replica answers its probe, as far as anybody knows."""
     container = pod.container(CONTAINER)
-    return container is not None and isinstance(container.state, Running) and container.ready
+    running = container is not None and isinstance(container.state, Running) and container.ready
+    return running and not is_lost(pod)
 
 
 def has_served(pod: Pod) -> bool:

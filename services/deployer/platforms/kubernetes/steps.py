@@ -15,6 +15,8 @@ open. So the gates steer the controller:
   by as much for a moment, or the controller would at once scale all templates down in proportion; and a rollout that is
   under way is finished before `spec.replicas` is raised, which would start more of the stale template too.
 - A released pod whose place is wanted again is deleted, for a fresh one.
+- Of the pods that have ended by themselves (evicted, refused by their node) the last few stay, for their logs. Nobody
+  else removes them: the cluster itself waits until there are thousands.
 
 Applied again and again it converges. Left out: what a pod is to the eye (`observation`).
 """
@@ -25,6 +27,9 @@ from enum import Enum, auto
 
 from services.deployer.platforms.platform import Phase, surge
 from services.deployer.platforms.rollout import Candidate, plan
+
+HISTORY = 3
+"""So many ended pods of a version stay."""
 
 
 class Gate(Enum):
@@ -128,11 +133,13 @@ def decide(
     spent = [m for m in fresh if m.gate is Gate.RELEASED and not m.available]
     settled = scale.observed and not rolling and replicas == scale.replicas == goal
     missing = goal - (len(fresh) - len(spent))
+    ended = sorted((m for m in members if m.phase is Phase.ENDED), key=lambda m: m.started_at)
+    removed = [*(spent[: max(0, missing)] if settled else ()), *ended[:-HISTORY]]
     return Steps(
         mark=planned.drain,
         release=tuple(m.id for m in active if m.id in release),
         open=tuple(m.id for m in ready[: max(0, room)]),
-        delete=tuple(m.id for m in spent[: max(0, missing)]) if settled else (),
+        delete=tuple(m.id for m in removed),
         roll=not limbo,
         replicas=replicas,
         surge=more,

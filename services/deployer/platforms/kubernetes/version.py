@@ -80,7 +80,7 @@ class Version:
     async def apply(self, workload: Workload) -> None:
         """See `Platform.apply`."""
         async with self._lock:
-            root, self.refused = self.root(), None
+            root, before, self.refused = self.root(), self.refused, None
             try:
                 if root is None:
                     self._applied = None
@@ -92,8 +92,8 @@ class Version:
                 if _is_ours(error):
                     raise
                 failure, digest = verdict.refused(str(error)), workload.template.digest
-                name = names.root(workload)
-                self.refused = observation.unmade(name, self._number, digest, failure, datetime.now(UTC))
+                since = before.started_at if before and before.failure == failure else datetime.now(UTC)
+                self.refused = observation.unmade(names.root(workload), self._number, digest, failure, since)
                 self._applied = None
 
     async def delete(self) -> None:
@@ -244,7 +244,9 @@ class Version:
     async def _prune(self, workload: Workload, root: Root, pods: Sequence[Pod]) -> None:
         """Remove what belongs to an earlier shape, once no pod is of it any more."""
         applied = self._applied
-        if applied is None or any(observation.revision_of(pod) != applied.revision for pod in pods):
+        if applied is None or any(
+            observation.revision_of(pod) != applied.revision and not runs.is_over(pod) for pod in pods
+        ):
             self._superseded = True
             return
         if not self._superseded:

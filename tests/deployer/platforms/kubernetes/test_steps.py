@@ -210,3 +210,13 @@ class Rollouts(RuleBasedStateMachine):
 
 Rollouts.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
 TestRollouts = Rollouts.TestCase
+
+
+def test_of_the_pods_that_have_ended_the_last_few_stay() -> None:
+    """Each eviction leaves one, and the cluster itself clears them away only when there are thousands."""
+    ended = [Member(f"e{i}", "r0", Phase.ENDED, proven=True, started_at=float(i)) for i in range(5)]
+    alive = Member("a", "r1", Phase.READY, proven=True, started_at=9.0, gate=Gate.OPEN, available=True)
+    scale = Scale("r1", 1, available=1)
+    steps = decide(wanted=1, revision="r1", scale=scale, members=[*ended, alive], keep={"a"}, serving={"a"}, now=10.0)
+    assert set(steps.delete) == {"e0", "e1"}
+    assert not steps.mark + steps.release

@@ -163,6 +163,20 @@ def test_one_that_has_only_passed_its_startup_probe_has_not_been_ready() -> None
     assert seen(pod(container(started=True))).phase is Phase.STARTING
 
 
+def test_one_whose_node_is_lost_is_not_ready() -> None:
+    """The cluster takes the condition Ready away, without a reason, and leaves the rest as the kubelet wrote it."""
+    before = condition("ContainersReady", True, since=12), condition(names.IN_SERVICE, True, since=13)
+    well = container(ready=True, started=True)
+    unaware = condition("Ready", False, since=1, reason="ReadinessGatesNotReady")
+    for ready, phase in (
+        (condition("Ready", True, since=14), Phase.READY),
+        (unaware, Phase.READY),
+        (replace(unaware, reason=""), Phase.READY),
+        (condition("Ready", False, since=70), Phase.UNREADY),
+    ):
+        assert seen(pod(well, conditions=(*before, ready))).phase is phase
+
+
 def test_what_the_controller_may_take_is_draining() -> None:
     """It is of an older template and was never in service."""
     found = pod(container(ready=True, started=True))
