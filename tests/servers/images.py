@@ -153,7 +153,7 @@ def _ours(name: str) -> Image:
     return Image(name, _REPOSITORY / "deploy" / "docker" / f"{name}.Dockerfile", _REPOSITORY)
 
 
-SERVICES, MODEL_SERVER, ENVOY = _ours("services"), _ours("modelserver"), _ours("envoy")
+SERVICES, MODEL_SERVER, LOCAL, ENVOY = _ours("services"), _ours("modelserver"), _ours("local"), _ours("envoy")
 SANDBOX = Image("sandbox", _DOCKERFILES / "sandbox.Dockerfile", Path("/usr/bin"))
 REPLICA = Image("replica", _DOCKERFILES / "replica.Dockerfile", _REPOSITORY / "tests" / "deployer" / "platforms")
-ALL = (SANDBOX, REPLICA, MODEL_SERVER, SERVICES, ENVOY)
+ALL = (SANDBOX, REPLICA, MODEL_SERVER, SERVICES, LOCAL, ENVOY)

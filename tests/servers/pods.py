@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from tests.servers.kubernetes import ControlPlane
 from tests.support.waiting import until
 
@@ -24,9 +26,11 @@ class Pods:
 
         def ready() -> bool:
             status = self.get(name)["status"]
+            if status["phase"] == "Failed" or any(each["restartCount"] for each in status.get("containerStatuses", ())):
+                pytest.fail(f"{name}: {status} {self.log(name)}")
             return any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions", ()))
 
-        await until(ready, within=30)
+        await until(ready, within=60)
         return str(self.get(name)["status"]["podIP"])
 
     async def ended(self, name: str) -> dict[str, Any]:

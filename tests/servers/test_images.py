@@ -82,8 +82,8 @@ async def test_the_model_server_serves_a_model(real_node: Node, pods: Pods, tmp_
 
 
 async def test_the_whole_platform_runs_from_its_images(real_node: Node, pods: Pods, database: str) -> None:
-    real_node.load(images.SERVICES)
-    real_node.load(images.ENVOY)
+    for image in (images.SERVICES, images.LOCAL, images.ENVOY):
+        real_node.load(image)
     services = images.SERVICES.reference
     env = {"MOORAGE_DATABASE_URL": database, "MOORAGE_SECRET_KEY": b64encode(bytes(32)).decode()}
 
@@ -92,8 +92,9 @@ async def test_the_whole_platform_runs_from_its_images(real_node: Node, pods: Po
     gateway = env | {"MOORAGE_SNAPSHOT_PATH": "/tmp/snapshot.db"}
     create_admin = container(services, "services.gateway", "create-admin", env=gateway, ready="")
     pods.start("create-admin", create_admin, restartPolicy="Never")
-    for name, folder in {"registry": "BLOB_FOLDER", "deployer": "LOCAL_FOLDER"}.items():
-        pods.start(name, container(services, f"services.{name}", env=env | {f"MOORAGE_{folder}": f"/tmp/{name}"}))
+    registry, deployer = env | {"MOORAGE_BLOB_FOLDER": "/tmp/blobs"}, env | {"MOORAGE_LOCAL_FOLDER": "/tmp/replicas"}
+    pods.start("registry", container(services, "services.registry", env=registry))
+    pods.start("deployer", container(images.LOCAL.reference, "services.deployer", env=deployer))
     behind = {name: await pods.address(name) for name in ("registry", "deployer")}
     pods.start("front", *front(env, behind))
 
