@@ -47,7 +47,7 @@ async def _uses(session: AsyncSession, field: str, values: list[str]) -> list[Us
     each = func.jsonb_array_elements(versions).table_valued("value", joins_implicitly=True).render_derived(name="each")
     version = cast(each.c.value, JSONB)
     number = version["number"].astext
-    # One at a time by the index: with an array of them, PostgreSQL takes each for one in a hundred, and reads the table.
+    # One at a time by the index: of an array of them PostgreSQL thinks that it finds much, and reads the whole table.
     wanted = func.unnest(literal(values, ARRAY(Text))).table_valued("value").render_derived(name="wanted")
     weight = Deployment.spec["traffic"]["weights"][number].astext
     statement = (

@@ -171,4 +171,7 @@ func main() {
 """,
 )
 """What `docker compose config` does, with the library that does it there."""
-ALL = (ETCD, KUBERNETES, KWOK, KUBELET, HELM, COMPOSE)
+_S3 = "github.com/versity/versitygw"
+S3 = Programs(name="versitygw", module=_S3, version="v1.8.0", packages=[f"{_S3}/cmd/versitygw"])
+"""An S3 server over a folder."""
+ALL = (ETCD, KUBERNETES, KWOK, KUBELET, HELM, COMPOSE, S3)

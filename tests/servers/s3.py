@@ -7,13 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers.go import Programs
+from tests.servers import go
 from tests.servers.processes import ServerProcess
 from tests.support.ports import free_port
 from tests.support.waiting import until
-
-_MODULE = "github.com/versity/versitygw"
-GATEWAY = Programs(name="versitygw", module=_MODULE, version="v1.8.0", packages=[f"{_MODULE}/cmd/versitygw"])
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class S3:
 
 @asynccontextmanager
 async def s3_server(folder: Path) -> AsyncIterator[S3]:
-    program, port = GATEWAY.program("versitygw"), free_port()
+    program, port = go.S3.program("versitygw"), free_port()
     root = folder / "buckets"
     (root / "models").mkdir(parents=True)
     process = ServerProcess(

@@ -107,11 +107,19 @@ class BlobStore:
 
     async def _receive(self, chunks: AsyncIterator[bytes], incoming: "_Incoming") -> None:
         received = 0
-        async for gathered in batches(chunks):
-            received += len(gathered)
-            if received > self.upload_limit:
-                raise self.too_large()
-            await asyncio.to_thread(incoming.write, gathered)
+        writing: asyncio.Future[None] | None = None
+        try:
+            async for gathered in batches(chunks):
+                received += len(gathered)
+                if received > self.upload_limit:
+                    raise self.too_large()
+                if writing:
+                    await writing
+                # While it is hashed and written, the next one comes in.
+                writing = asyncio.ensure_future(asyncio.to_thread(incoming.write, gathered))
+        finally:
+            if writing:  # also of an upload that has failed: its file is removed next
+                await asyncio.shield(writing)
         if not received:
             raise _no_bytes()
         await asyncio.to_thread(incoming.finish)
