@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from shared.bus import Bus
 from shared.database import Hints
@@ -12,7 +13,13 @@ __all__ = ["consume", "listen"]
 WAKING = frozenset({deployer.DEPLOYMENT_CHANGED.name, gateway.ROUTE_ENFORCED.name})
 """Not what the reconciler itself has recorded."""
 
-Wake = Callable[[str], None]
+AHEAD = 1.0
+"""Seconds by which what a user has asked for goes before what has come of it: a crowd of births must not make each
+wait until those before it are ready, nor may it hold up a replica that dies for longer than that."""
+
+
+class Wake(Protocol):
+    def __call__(self, key: str, *, after: float = 0.0) -> None: ...
 
 
 def consume(bus: Bus, wake: Wake) -> Callable[[], Awaitable[None]]:
@@ -34,7 +41,7 @@ def listen(hints: Hints, wake: Wake) -> Callable[[], Awaitable[None]]:
 
     def heard(kind: str, subject: str) -> None:
         if kind in WAKING:
-            wake(subject)
+            wake(subject, after=-AHEAD if kind == deployer.DEPLOYMENT_CHANGED.name else 0.0)
 
     async def run() -> None:
         end = hints.listen(heard)

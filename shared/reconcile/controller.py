@@ -66,7 +66,10 @@ class Controller:
         self._queue = WorkQueue()
 
     def wake(self, key: str, *, after: float = 0.0) -> None:
-        """Something about `key` may have changed, or will have `after` that many seconds."""
+        """Something about `key` may have changed, or will have `after` that many seconds.
+
+        With a negative `after` it goes before those that have waited for less than that.
+        """
         self._queue.add(key, delay=after)
         WAITING.labels(self._name).set(len(self._queue))
 

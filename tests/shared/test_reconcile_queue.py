@@ -151,3 +151,11 @@ def test_a_worker_that_is_cancelled_while_it_waits_takes_no_key_with_it() -> Non
         assert await take(queue) == "a"
 
     in_virtual_time(walk())
+
+
+async def test_what_is_due_since_earlier_goes_ahead_but_not_for_ever() -> None:
+    queue = WorkQueue()
+    queue.add("waiting", delay=-2.0)
+    queue.add("ordinary")
+    queue.add("ahead", delay=-1.0)
+    assert [await queue.get() for _ in range(3)] == ["waiting", "ahead", "ordinary"]
