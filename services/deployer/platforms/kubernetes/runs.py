@@ -20,6 +20,8 @@ class Run:
     end: Terminated
     latest: bool
     was_ready: bool
+    unready_seconds: float
+    """How long it had been unready when it ended, after it was Ready."""
 
     @property
     def seconds(self) -> float:
@@ -52,7 +54,9 @@ def last_run(pod: Pod) -> Run | None:
             end, number, latest = container.last, container.restarts, False
         case _:
             return None
-    return Run(container, number, end, latest, was_ready=_was_ready(pod, since=end.started_at))
+    was_ready = _was_ready(pod, since=end.started_at)
+    unready = _unready_seconds(pod, until=end.finished_at) if was_ready else 0.0
+    return Run(container, number, end, latest, was_ready=was_ready, unready_seconds=unready)
 
 
 def is_over(pod: Pod) -> bool:
@@ -102,3 +106,10 @@ def _was_ready(pod: Pod, *, since: datetime | None) -> bool:
     if condition is None or condition.since is None or since is None:
         return False
     return condition.status == "True" or condition.since > since
+
+
+def _unready_seconds(pod: Pod, *, until: datetime | None) -> float:
+    condition = pod.condition("ContainersReady")
+    if condition is None or condition.status == "True" or condition.since is None or until is None:
+        return 0.0
+    return max(0.0, (until - condition.since).total_seconds())

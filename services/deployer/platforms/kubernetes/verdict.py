@@ -29,6 +29,9 @@ from services.deployer.platforms.platform import Cause, Evidence, Failure
 
 STABLE = 60.0
 """Seconds; a run for so long that was Ready in the end wipes out the failures before it."""
+DEAF = 15.0
+"""Seconds; who is killed after being unready for so long was killed for that. The kubelet says so in an event as well,
+but of a pod that it has already said much about it drops what comes next."""
 MOUNTS = 3
 """So often a volume must not have been mounted before that is more than bad luck."""
 
@@ -38,6 +41,7 @@ _NO_IMAGE = frozenset(
 _NO_CONTAINER = frozenset({"CreateContainerConfigError", "CreateContainerError", "InvalidImageName"})
 _MISSING = re.compile(r'(?:secret|configmap|persistentvolumeclaim) "([^"]+)" not found')
 _NO_ACCOUNT = "error looking up service account"  # a namespace that was only just made has none yet
+_TOLD_TO_END = frozenset({0, 128 + signal.SIGTERM, 128 + signal.SIGKILL})
 _LIMIT = re.compile(r"(\d+)([KMGTPE]i?|k)?$")
 
 
@@ -115,7 +119,10 @@ def _of_run(run: Run, *, warnings: Sequence[PodWarning], log: Sequence[str]) -> 
         cause, said = Cause.MODEL_DOWNLOAD, said or f"Fetching the model ended with exit code {code}."
     elif code == causes.EXIT_NOT_LOADED:
         cause, said = Cause.MODEL_LOAD, said or "The model did not load."
-    elif _given_up(run, heard := _startup(warnings)):
+    elif run.unready_seconds >= DEAF and code in _TOLD_TO_END:
+        heard = _heard(warnings, "Liveness")
+        cause, said, advice = Cause.PROBE, f"It stopped answering and was ended{f': {heard}' if heard else '.'}", None
+    elif _given_up(run, heard := _heard(warnings, "Startup")):
         cause, said, advice = Cause.PROBE, f"It did not become healthy in time: {heard or 'it never answered.'}", None
     else:
         cause, said = Cause.CRASH, said or ended(code)
@@ -137,14 +144,14 @@ def _stamped(end: Terminated) -> list[str]:
 def _given_up(run: Run, heard: str | None) -> bool:
     """Whether it was the kubelet who ended the run, as the startup probe went unanswered for too long. One who is told
     to end may do so with any exit code, but a crash before that time is one."""
-    killed = run.end.exit_code in (128 + signal.SIGKILL, 128 + signal.SIGTERM)
+    killed = run.end.exit_code in _TOLD_TO_END - {0}
     allowed = run.container.start_seconds
     return not run.was_ready and bool(allowed) and run.seconds >= allowed - 1 and (killed or heard is not None)
 
 
-def _startup(warnings: Sequence[PodWarning]) -> str | None:
-    """What the kubelet heard last when it asked a starting replica."""
-    prefix = "Startup probe failed: "
+def _heard(warnings: Sequence[PodWarning], probe: str) -> str | None:
+    """What the kubelet heard last when a probe failed."""
+    prefix = f"{probe} probe failed: "
     heard = [each for each in warnings if each.reason == "Unhealthy" and each.message.startswith(prefix)]
     if not heard:
         return None

@@ -290,6 +290,22 @@ def test_a_replica_that_was_ready_and_then_killed_has_crashed() -> None:
     assert told(found)[0] is Cause.CRASH
 
 
+def test_a_replica_that_was_ended_because_it_was_deaf() -> None:
+    heard = warning("Unhealthy", "Liveness probe failed: context deadline exceeded")
+    unready = condition("ContainersReady", False, since=100)
+
+    def killed(code: int, *, after: float) -> Pod:
+        end = ended(code, took=90 + after)
+        found = pod(container(last=end, state=Running(at(102 + after)), restarts=1))
+        return replace(found, conditions=(unready,))
+
+    assert told(killed(137, after=50), heard)[0] is Cause.PROBE
+    assert "context deadline exceeded" in told(killed(137, after=50), heard)[2]
+    assert told(killed(0, after=20)) == (Cause.PROBE, Phase.STARTING, "It stopped answering and was ended.")
+    assert told(killed(137, after=1), heard)[0] is Cause.CRASH
+    assert told(killed(1, after=50), heard)[0] is Cause.CRASH
+
+
 def test_the_last_lines_are_the_evidence() -> None:
     found = pod(container(state=ended(3, message="one\ntwo")))
     assert seen(found, log=("2026-11-20T21:55:00.000001Z two",)).failure.evidence.log[-1].endswith("1Z two")  # type: ignore[union-attr]

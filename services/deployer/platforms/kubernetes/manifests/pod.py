@@ -23,6 +23,9 @@ TERMINATION_LOG = "/dev/termination-log"
 PROBE_SECONDS = 2
 """How long an answer to a probe may take."""
 PROBE_FAILURES = 3
+DEAF_PERIOD, DEAF_FAILURES = 5, 6
+"""A replica that has not answered well for half a minute is started again. The local platform leaves alone one that
+answers no; a kubelet tells no difference, and to a bare connection the kernel says yes for a server that hangs."""
 
 
 def template(workload: Workload, options: Options) -> JSON:
@@ -103,6 +106,7 @@ def _replica(workload: Workload, options: Options) -> JSON:
         "resources": resources(asked.resources, options),
         "startupProbe": {**probe, "failureThreshold": max(1, math.ceil(asked.probe.start_seconds))},
         "readinessProbe": {**probe, "failureThreshold": PROBE_FAILURES},
+        "livenessProbe": {**probe, "periodSeconds": DEAF_PERIOD, "failureThreshold": DEAF_FAILURES},
         "securityContext": _container_security(read_only=not asked.image),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts.of_replica(workload),
