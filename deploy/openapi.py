@@ -122,7 +122,7 @@ def main() -> None:
     if not options.check:
         FILE.write_text(text)
     elif not FILE.exists() or FILE.read_text() != text:
-        sys.exit("docs/openapi.json is not what the services say: run `make openapi` and commit it.")
+        sys.exit("docs/openapi.json is not what the services say: run `make docs` and commit it.")
 
 
 if __name__ == "__main__":
