@@ -5,13 +5,13 @@ creation two deployments share it for a while, the one that lives and the one wh
 Envoy has let go of them.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.gateway.envoy.model import Access, DeploymentRoutes, Endpoint, EndpointClient, InvalidRoutes
+from services.gateway.envoy.model import Access, DeploymentRoutes, Endpoint, EndpointClient, InvalidRoutes, Overlap
 from services.gateway.envoy.publisher import Enforced, Outcome, Pending, Rejected
 
 Mark = tuple[UUID, int, int, bool, int]
@@ -31,6 +31,22 @@ class ClientRow:
     name: str
     sha1: str
     expires_at: datetime | None
+    previous_sha1: str | None = None
+    previous_until: datetime | None = None
+    mark: str | None = None
+
+    def at(self, now: datetime) -> EndpointClient | None:
+        """Whom Envoy is to let in then."""
+        if self.expires_at is not None and self.expires_at <= now:
+            return None
+        overlap = None
+        if self.previous_sha1 and self.mark and self.previous_until and self.previous_until > now:
+            overlap = Overlap(self.previous_sha1, self.mark)
+        return EndpointClient(name=self.name, sha1=self.sha1, overlap=overlap)
+
+    def ends(self, now: datetime) -> Iterable[datetime]:
+        """When one of its tokens will cease to be let in."""
+        return (at for at in (self.expires_at, self.previous_until) if at is not None and at > now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +132,7 @@ def make_plan(deployment: str, rows: Sequence[DeploymentRow], *, now: datetime) 
             routes = _routes(live, now=now)
         except InvalidRoutes as error:
             invalid = str(error)
-    expiries = [c.expires_at for c in live.clients if c.expires_at and c.expires_at > now] if live else []
+    expiries = [at for client in live.clients for at in client.ends(now)] if live else []
     return Plan(
         id=deployment,
         routes=routes,
@@ -141,9 +157,9 @@ def _routes(row: DeploymentRow, *, now: datetime) -> DeploymentRoutes:
         access=row.access,
         # Those of a public deployment wait in their rows: private again, it knows whoever was not revoked meanwhile.
         clients=tuple(
-            EndpointClient(name=client.name, sha1=client.sha1)
+            let_in
             for client in sorted(row.clients, key=lambda client: client.name)
-            if row.access == "private" and (client.expires_at is None or client.expires_at > now)
+            if row.access == "private" and (let_in := client.at(now))
         ),
         versions={version: tuple(of_version) for version, of_version in endpoints.items()},
         weights=effective_weights(row.weights, routable={v for v, e in endpoints.items() if e}),

@@ -12,7 +12,7 @@ from services.gateway.domain import ClientRow, DeploymentRow, Mark, ReplicaRow, 
 
 _MARK = """
     d.uid, d.id, d.generation, d.endpoints_generation, d.deleted_at IS NOT NULL AS deleted,
-    (SELECT coalesce(bit_xor(hashtextextended(c.name || ' ' || c.sha1, 0)), 0)
+    (SELECT coalesce(bit_xor(hashtextextended(concat_ws(' ', c.name, c.sha1, c.previous_sha1), 0)), 0)
      FROM endpoint_clients c WHERE c.uid = d.uid) AS clients_mark"""
 
 # One statement, so that what it reads fits together: replicas, and the generation that they belong to. Of the spec only
@@ -25,7 +25,8 @@ _ROWS = f"""
         (SELECT jsonb_agg(jsonb_build_array(r.id, r.version, r.host, r.port))
          FROM replicas r
          WHERE r.uid = d.uid AND r.routable AND r.host IS NOT NULL AND r.port IS NOT NULL) AS replicas,
-        (SELECT jsonb_agg(jsonb_build_array(c.name, c.sha1, extract(epoch FROM c.expires_at)))
+        (SELECT jsonb_agg(jsonb_build_array(c.name, c.sha1, extract(epoch FROM c.expires_at),
+            c.previous_sha1, extract(epoch FROM c.previous_until), c.mark))
          FROM endpoint_clients c WHERE c.uid = d.uid) AS clients,
         coalesce(o.acks, '{{}}') AS acks
     FROM deployments d LEFT JOIN routes o ON o.uid = d.uid
@@ -82,13 +83,17 @@ def _deployment(row: Row[Any], gateway: str) -> DeploymentRow:
         weights=parse_weights(row.weights),
         replicas=tuple(ReplicaRow(*replica) for replica in row.replicas or ()),
         clients=tuple(
-            ClientRow(name, sha1, datetime.fromtimestamp(expires, UTC) if expires is not None else None)
-            for name, sha1, expires in row.clients or ()
+            ClientRow(name, sha1, _time(expires), previous_sha1, _time(until), mark)
+            for name, sha1, expires, previous_sha1, until, mark in row.clients or ()
         ),
         recorded=said.get(gateway),
         mark=_mark(row),
         said=said,
     )
+
+
+def _time(epoch: float | None) -> datetime | None:
+    return None if epoch is None else datetime.fromtimestamp(epoch, UTC)
 
 
 def _mark(row: Row[Any]) -> Mark:

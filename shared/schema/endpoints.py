@@ -11,12 +11,18 @@ from shared.schema.base import Base
 
 
 class EndpointClient(Base):
-    """A caller of one private endpoint. Only the hash that Envoy checks is kept (SHA-1 of 256 random bits, base64)."""
+    """A caller of one private endpoint. Only the hash that Envoy checks is kept (SHA-1 of 256 random bits, base64).
+
+    After a rotation with an overlap the token before is let in too until `previous_until`; `mark` is what the new one's
+    random part begins with, to tell the two apart without knowing either.
+    """
 
     __tablename__ = "endpoint_clients"
     __table_args__ = (
         CheckConstraint("name ~ '^[A-Za-z0-9.-]{1,63}$'", name="name_allowed"),
         CheckConstraint("sha1 ~ '^[A-Za-z0-9+/]{27}=$'", name="sha1_base64"),
+        CheckConstraint("previous_sha1 ~ '^[A-Za-z0-9+/]{27}=$'", name="previous_sha1_base64"),
+        CheckConstraint("num_nulls(previous_sha1, previous_until, mark) IN (0, 3)", name="overlap_whole"),
         Index(None, "expires_at"),
     )
 
@@ -26,6 +32,9 @@ class EndpointClient(Base):
     created_by: Mapped[str] = mapped_column(String(63))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None]
+    previous_sha1: Mapped[str | None] = mapped_column(String(28))
+    previous_until: Mapped[datetime | None]
+    mark: Mapped[str | None] = mapped_column(String(20))
     version: Mapped[int] = mapped_column(default=1)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from services.gateway.envoy.publisher import Pending
 from shared.schema import EndpointClient, request_samples
@@ -267,6 +267,79 @@ async def test_what_could_do_harm_or_makes_no_sense_is_refused(gateway: Gateway)
         answer = await gateway.http.post(CLIENTS, json=body, headers=ana)
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer), body
     assert (await gateway.http.get(CLIENTS, headers=ana)).json()["items"] == []
+
+
+@pytest.mark.parametrize("name", ["a", "ab", "ci.prod-7"])  # base64 cuts them in three ways
+async def test_rotation_with_an_overlap_lets_both_tokens_in_by_one_name(
+    gateway: Gateway, envoy: Envoy, name: str
+) -> None:
+    ana = await gateway.people.add("ana", groups=[("risk", "edit")])
+
+    async def let_in(token: str, *, user: str = name) -> list[int]:
+        answers = [
+            await call(envoy, "/deployment/churn/x", headers=headers)
+            for headers in (basic(user, token), {"authorization": f"bEARER {token}"})
+        ]
+        for answer in answers:
+            assert answer.status == 401 or ("x-forwarded-user", user) in answer.model_saw
+        return [answer.status for answer in answers]
+
+    async def rotate(**body: int) -> dict[str, str]:
+        answer = await gateway.http.post(f"{CLIENTS}/{name}/rotate", json=body, headers=ana)
+        document: dict[str, str] = answer.json()
+        assert document["enforced"] is True, answer.text
+        return document
+
+    async with Stub("one") as model:
+        await gateway.deployer.settled(await gateway.deployer.deploy("churn", {1: model}))
+        other = (await gateway.client("churn", "other", ana))["token"]
+        tokens = [(await gateway.client("churn", name, ana))["token"]]
+        for expected in ([200, 200], [401, 200, 200]):  # the next rotation ends the one before the last
+            rotated = await rotate(overlap=60)
+            assert rotated["previous_until"] is not None
+            tokens.append(rotated["token"])
+            assert [await let_in(token) for token in tokens] == [[status] * 2 for status in expected]
+        assert await let_in(other, user="other") == [200, 200]
+        assert await let_in(tokens[-1][:-4] + "AAAA") == [401, 401]
+
+        tokens.append((await rotate(overlap=1))["token"])
+        assert await let_in(tokens[-1]) == [200, 200]
+
+        async def over() -> bool:
+            return await let_in(tokens[-2]) == [401, 401]
+
+        await until(over)
+        assert await let_in(tokens[-1]) == [200, 200]
+        page = (await gateway.http.get(f"{CLIENTS}/{name}", headers=ana)).json()
+        assert page["previous_until"] is None
+
+        tokens.append((await rotate())["token"])
+        assert [await let_in(token) for token in tokens[-2:]] == [[401, 401], [200, 200]]
+        tokens.append((await rotate(overlap=60))["token"])
+        await gateway.http.delete(f"{CLIENTS}/{name}", headers=ana)
+        assert [await let_in(token) for token in tokens[-2:]] == [[401, 401]] * 2
+
+
+async def test_an_overlap_revives_nothing_and_there_are_so_many(gateway: Gateway) -> None:
+    ana = await gateway.people.add("ana", groups=[("risk", "edit")])
+    await gateway.deployer.deploy("churn", {})
+
+    async def post(path: str, **body: object) -> httpx.Response:
+        return await gateway.http.post(f"{CLIENTS}{path}", params={"wait": "none"}, json=body, headers=ana)
+
+    for number in range(11):
+        await post("", name=f"batch-{number}")
+    for number in range(10):
+        assert (await post(f"/batch-{number}/rotate", overlap=60)).status_code == 200
+    too_many = await post("/batch-10/rotate", overlap=60)
+    assert (too_many.status_code, too_many.json()["code"]) == (409, "limit_reached")
+    assert (await post("/batch-0/rotate", overlap=60)).status_code == 200  # it is one of the ten
+
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    async with gateway.deployer.sessions.begin() as session:
+        await session.execute(update(EndpointClient).where(EndpointClient.name == "batch-0").values(expires_at=past))
+    rotated = await post("/batch-0/rotate", overlap=60, expires_at=None)
+    assert rotated.json()["previous_until"] is None
 
 
 async def test_who_has_given_up_waiting_is_forgotten(gateway: Gateway) -> None:

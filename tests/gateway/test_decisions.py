@@ -1,5 +1,6 @@
 """The pure rules: effective weights, what is planned for an id, throttling, examples."""
 
+import base64
 import shlex
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.gateway.clients.domain import new_mark, new_token
 from services.gateway.domain import (
     ClientRow,
     DeploymentRow,
@@ -21,7 +23,7 @@ from services.gateway.domain import (
     make_plan,
 )
 from services.gateway.endpoint.domain import example_call, main_version
-from services.gateway.envoy.model import EndpointClient
+from services.gateway.envoy.model import EndpointClient, Overlap
 from services.gateway.envoy.publisher import Enforced, Outcome, Pending, Rejected
 from services.gateway.identity.throttle import PER_ADDRESS, PER_USER_AND_ADDRESS, Throttle, network_of
 from shared.errors import TooManyRequests
@@ -123,6 +125,26 @@ def test_clients_expire_by_the_clock_and_count_only_while_private() -> None:
     public = make_plan("churn", [row(clients=clients, access="public")], now=NOW)
     assert public.routes is not None
     assert public.routes.clients == ()
+
+
+def test_the_token_before_is_let_in_too_until_its_time_is_over() -> None:
+    soon = NOW + timedelta(minutes=5)
+    client = ClientRow("ana", SHA1, None, previous_sha1=SHA1, previous_until=soon, mark="2.")
+    assert client.at(NOW) == EndpointClient("ana", SHA1, Overlap(SHA1, "2."))
+    assert client.at(soon) == EndpointClient("ana", SHA1)
+    assert make_plan("churn", [row(clients=(client,))], now=NOW).next_expiry == soon
+    assert make_plan("churn", [row(clients=(client,))], now=soon).next_expiry is None
+    assert replace(client, expires_at=NOW).at(NOW) is None
+
+
+@given(st.from_regex(r"[A-Za-z0-9.-]{1,63}", fullmatch=True), st.integers(2, 10**9))
+def test_a_mark_ends_where_a_letter_of_base64_ends(name: str, version: int) -> None:
+    mark = new_mark(name, version)
+    assert int(mark.removesuffix(".")) == version
+    client = EndpointClient(name, SHA1, Overlap(SHA1, mark))
+    token, _ = new_token(name, mark=mark)
+    sent = base64.b64encode(f"{name}:{token}".encode())
+    assert sent.startswith(base64.b64encode(client.beginning.encode()))
 
 
 def test_a_replica_of_a_removed_version_has_no_place() -> None:

@@ -57,6 +57,9 @@ VIOLATIONS = {
     "ck_routes_generations_not_negative": "UPDATE routes SET endpoints_generation = -1",
     "ck_endpoint_clients_name_allowed": "UPDATE endpoint_clients SET name = E'a\\nb'",
     "ck_endpoint_clients_sha1_base64": "UPDATE endpoint_clients SET sha1 = 'moor_the_token_itself'",
+    "ck_endpoint_clients_previous_sha1_base64": """
+        UPDATE endpoint_clients SET previous_sha1 = 'moor_the_token_before', previous_until = now(), mark = '2.'""",
+    "ck_endpoint_clients_overlap_whole": "UPDATE endpoint_clients SET previous_until = now()",
     "pk_endpoint_clients": "INSERT INTO endpoint_clients SELECT * FROM endpoint_clients",
     "ck_groups_id_dns_label": "INSERT INTO groups (id, name, version, deployment_enabled) VALUES ('-', '', 1, true)",
     "ck_groups_quota_not_negative": "UPDATE groups SET quota_memory = -1",

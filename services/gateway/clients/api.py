@@ -101,7 +101,11 @@ async def create_client(
     return _once_enforced(view, unit, parts, owner.id, waiting)
 
 
-@router.post("/{client}/rotate", summary="Give a client a new token", responses=problems(_412=MOVED_ON))
+@router.post(
+    "/{client}/rotate",
+    summary="Give a client a new token",
+    responses=problems(_409="As many clients as may are let in with two tokens", _412=MOVED_ON),
+)
 async def rotate_client(
     *,
     response: Response,
@@ -115,15 +119,16 @@ async def rotate_client(
     body: Rotation | None = None,
     if_match: IfMatch = None,
 ) -> NewClientView:
-    """The old token is refused as soon as the new one is let in. For an overlap use two clients."""
+    """The old token is refused as soon as the new one is let in, or with `overlap` so many seconds later: time to move
+    the callers, who go by the same name with both."""
     now = datetime.now(UTC)
     owner = await queries.owner_of(unit.session, deployment, caller, Permission.EDIT)
     row = await queries.client_of(unit.session, owner, client, for_update=True)
     check_match(if_match, row.version)
-    expires_at = body.expires_at if body and "expires_at" in body.model_fields_set else row.expires_at
+    body = body or Rotation()
+    expires_at = body.expires_at if "expires_at" in body.model_fields_set else row.expires_at
     check_expiry(expires_at, now=now)
-    token, sha1 = new_token(client)
-    await commands.rotate_client(unit.session, owner, row, sha1=sha1, expires_at=expires_at)
+    token = await commands.rotate_client(unit.session, owner, row, overlap=body.overlap, expires_at=expires_at, now=now)
     response.headers["ETag"] = etag(row.version)
     used = await queries.last_uses(unit.session, owner, [client])
     view = NewClientView(**_fields(row, used.get(client)), token=None if dry_run else token, enforced=None)
@@ -168,6 +173,7 @@ def _fields(row: EndpointClient, last_used_at: datetime | None) -> dict[str, Any
     return {
         "name": row.name,
         "expires_at": row.expires_at,
+        "previous_until": row.previous_until if row.previous_until and row.previous_until > datetime.now(UTC) else None,
         "last_used_at": last_used_at,
         "created_at": row.created_at,
         "created_by": row.created_by,

@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.gateway.clients.domain import CLIENTS_LIMIT
-from services.gateway.clients.queries import Owner, count_clients
+from services.gateway.clients.domain import CLIENTS_LIMIT, OVERLAPS_LIMIT, new_mark, new_token, overlap_end
+from services.gateway.clients.queries import Owner, count_clients, count_overlaps
 from shared import outbox
 from shared.errors import LimitReached, NameTaken
 from shared.events.gateway import CLIENT_CHANGED
@@ -36,13 +36,31 @@ async def add_client(
 
 
 async def rotate_client(
-    session: AsyncSession, owner: Owner, row: EndpointClient, *, sha1: str, expires_at: datetime | None
-) -> None:
+    session: AsyncSession,
+    owner: Owner,
+    row: EndpointClient,
+    *,
+    overlap: int,
+    expires_at: datetime | None,
+    now: datetime,
+) -> str:
+    """The new token. The one before is let in too for `overlap` seconds, but not beyond its own time; the one before
+    that is not. Raises LimitReached."""
+    until = overlap_end(overlap, expires_at=row.expires_at, now=now)
+    if until is not None and await count_overlaps(session, owner, besides=row.name) >= OVERLAPS_LIMIT:
+        raise LimitReached(
+            f"{OVERLAPS_LIMIT} other clients of the deployment have two tokens now: rotate later, or without overlap.",
+            limit=OVERLAPS_LIMIT,
+        )
+    row.version += 1
+    mark = None if until is None else new_mark(row.name, row.version)
+    token, sha1 = new_token(row.name, mark=mark or "")
+    row.previous_sha1, row.previous_until, row.mark = (None if until is None else row.sha1), until, mark
     row.sha1 = sha1
     row.expires_at = expires_at
-    row.version += 1
     await session.flush()
     await _changed(session, owner, row.name)
+    return token
 
 
 async def revoke_client(session: AsyncSession, owner: Owner, row: EndpointClient) -> None:

@@ -59,6 +59,14 @@ async def count_clients(session: AsyncSession, owner: Owner) -> int:
     return int((await session.execute(statement)).scalar_one())
 
 
+async def count_overlaps(session: AsyncSession, owner: Owner, *, besides: str) -> int:
+    """The other clients of which two tokens are let in."""
+    statement = select(func.count()).where(
+        EndpointClient.uid == owner.uid, EndpointClient.name != besides, EndpointClient.previous_until > func.now()
+    )
+    return int((await session.execute(statement)).scalar_one())
+
+
 async def last_uses(session: AsyncSession, owner: Owner, names: Collection[str]) -> Mapping[str, datetime | None]:
     """When these clients were last let in, as exactly as the metrics service has kept it.
 

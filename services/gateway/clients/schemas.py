@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
+from services.gateway.clients.domain import LONGEST_OVERLAP
 from services.gateway.domain import Enforcement
 from shared.http import Body, Timestamp
 
@@ -26,6 +27,7 @@ ExpiresAt = Annotated[
 class ClientView(BaseModel):
     name: str = Field(examples=["churn-batch"])
     expires_at: Timestamp | None
+    previous_until: Timestamp | None = Field(description="until when the token before the last rotation is let in too")
     last_used_at: Timestamp | None = Field(
         description="as exact as the metrics, which follow within seconds; null: not since it was made"
     )
@@ -60,4 +62,10 @@ class NewClient(Body):
 
 
 class Rotation(Body):
+    overlap: int = Field(
+        default=0,
+        ge=0,
+        le=LONGEST_OVERLAP,
+        description="seconds that the token before is let in too, unless it expires or the client is rotated again",
+    )
     expires_at: ExpiresAt = Field(default=None, description="absent: as before; null: never")

@@ -12,13 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Access", "DeploymentRoutes", "Endpoint", "EndpointClient", "InvalidRoutes"]
+__all__ = ["Access", "DeploymentRoutes", "Endpoint", "EndpointClient", "InvalidRoutes", "Overlap", "beginning_of"]
 
 Access = Literal["private", "public"]
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _CLIENT = re.compile(r"[A-Za-z0-9.-]{1,63}")
 _SHA1_BYTES = 20
+
+
+def beginning_of(client: str, mark: str = "") -> str:
+    """What every token of this client begins with."""
+    return f"moor_{client}_{mark}"
 
 
 class InvalidRoutes(ValueError):
@@ -35,22 +40,39 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Overlap:
+    """The token before, which is let in too: its digest, and the mark that the new token's random part begins with."""
+
+    sha1: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointClient:
     """Who may call. `sha1` is the base64 of the token's SHA-1 digest, as after `{SHA}` in an htpasswd file."""
 
     name: str
     sha1: str
+    overlap: Overlap | None = None
 
     def __post_init__(self) -> None:
         # A newline here would add a user to Envoy's list; an underscore would end the name within a Bearer token.
         if not _CLIENT.fullmatch(self.name):
             raise InvalidRoutes(f"client name {self.name!r}: 1 to 63 of letters, digits, '.' and '-'")
-        try:
-            digest = base64.b64decode(self.sha1, validate=True)
-        except (binascii.Error, ValueError):
-            digest = b""
-        if len(digest) != _SHA1_BYTES:
-            raise InvalidRoutes(f"client {self.name!r}: not the base64 of a SHA-1 digest")
+        for sha1 in (self.sha1, *((self.overlap.sha1,) if self.overlap else ())):
+            try:
+                digest = base64.b64decode(sha1, validate=True)
+            except (binascii.Error, ValueError):
+                digest = b""
+            if len(digest) != _SHA1_BYTES:
+                raise InvalidRoutes(f"client {self.name!r}: not the base64 of a SHA-1 digest")
+        if self.overlap and len(self.beginning) % 3:
+            raise InvalidRoutes(f"client {self.name!r}: its mark does not end where a letter of base64 ends")
+
+    @property
+    def beginning(self) -> str:
+        """Of what the new token is sent as, `<client>:<token>`: what is known of it without knowing the token."""
+        return f"{self.name}:{beginning_of(self.name, self.overlap.mark if self.overlap else '')}"
 
     @classmethod
     def of_token(cls, name: str, token: str) -> "EndpointClient":

@@ -9,6 +9,7 @@ A deployment is one cluster and one ClusterLoadAssignment a version, and two sco
 first two path segments. The API's own routes are `platform.py`'s.
 """
 
+import base64
 from collections.abc import Iterable, Iterator
 from functools import cache
 
@@ -33,7 +34,7 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
-from services.gateway.envoy.model import DeploymentRoutes, Endpoint
+from services.gateway.envoy.model import DeploymentRoutes, Endpoint, EndpointClient
 from services.gateway.envoy.resources import CLUSTER, ENDPOINTS, SCOPE, Bundle, Resource
 
 __all__ = ["SCOPE_HEADER", "disable_basic_auth", "pack", "problem", "scope", "translate"]
@@ -259,20 +260,50 @@ def _guarded(
         open_routes = [_direct(match, routes.id, 503, "deployment_stopped", detail)]
     for route in open_routes:
         if routes.access == "private":
+            for client in routes.clients:
+                if client.overlap is not None:
+                    yield from _for_the_new_token(client, route)
             # Lua costs 3 %, so only those who need it pass it: whoever says Bearer has a route of their own.
-            bearer = route_components_pb2.Route()
-            bearer.CopyFrom(route)
-            bearer.match.headers.append(_says_bearer())
+            bearer = _copy(route, _says_bearer())
             bearer.typed_per_filter_config[_LUA].CopyFrom(_lua_on())
             yield bearer
         yield route
 
 
+def _for_the_new_token(
+    client: EndpointClient, route: route_components_pb2.Route
+) -> Iterator[route_components_pb2.Route]:
+    """While the token before is let in too. The filter has one hash for a name: so the new token, known by its mark,
+    has routes of its own, and the virtual host's list has the one before."""
+    new = _users([(client.name, client.sha1)])
+    # In base64 what is known of it is a prefix, since it ends where a letter of base64 does.
+    sent = "Basic " + base64.b64encode(client.beginning.encode()).decode()
+    basic = _copy(route, _authorization(string_pb2.StringMatcher(prefix=sent)))
+    mark = string_pb2.StringMatcher(contains=f" {client.beginning.partition(':')[2]}")
+    bearer = _copy(route, _says_bearer(), _authorization(mark))
+    bearer.typed_per_filter_config[_LUA].CopyFrom(_lua_on())
+    for each in (basic, bearer):
+        each.typed_per_filter_config[_BASIC_AUTH].CopyFrom(new)
+        yield each
+
+
+def _copy(
+    route: route_components_pb2.Route, *headers: route_components_pb2.HeaderMatcher
+) -> route_components_pb2.Route:
+    """The same, for requests with these headers only."""
+    copy = route_components_pb2.Route()
+    copy.CopyFrom(route)
+    copy.match.headers.extend(headers)
+    return copy
+
+
+def _authorization(says: string_pb2.StringMatcher) -> route_components_pb2.HeaderMatcher:
+    return route_components_pb2.HeaderMatcher(name="authorization", string_match=says)
+
+
 @cache
 def _says_bearer() -> route_components_pb2.HeaderMatcher:
-    return route_components_pb2.HeaderMatcher(
-        name="authorization", string_match=string_pb2.StringMatcher(prefix="bearer ", ignore_case=True)
-    )
+    return _authorization(string_pb2.StringMatcher(prefix="bearer ", ignore_case=True))
 
 
 @cache
@@ -285,9 +316,12 @@ def _authentication(routes: DeploymentRoutes) -> dict[str, Any]:
         return {_BASIC_AUTH: disable_basic_auth()}
     if not routes.clients:
         return {}  # the listener's own list holds: one user, whom nobody can be
-    users = "".join(f"{c.name}:{{SHA}}{c.sha1}\n" for c in sorted(routes.clients, key=lambda c: c.name))
-    per_route = basic_auth_pb2.BasicAuthPerRoute(users=base_pb2.DataSource(inline_string=users))
-    return {_BASIC_AUTH: pack(per_route)}
+    return {_BASIC_AUTH: _users((c.name, c.overlap.sha1 if c.overlap else c.sha1) for c in routes.clients)}
+
+
+def _users(hashes: Iterable[tuple[str, str]]) -> Any:
+    users = "".join(f"{name}:{{SHA}}{sha1}\n" for name, sha1 in sorted(hashes))
+    return pack(basic_auth_pb2.BasicAuthPerRoute(users=base_pb2.DataSource(inline_string=users)))
 
 
 @cache

@@ -5,6 +5,7 @@ After a change that is meant: `UPDATE_GOLDEN=1 pytest tests/gateway/envoy/test_t
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from google.protobuf.json_format import MessageToDict
 
-from services.gateway.envoy.model import DeploymentRoutes, Endpoint, EndpointClient
+from services.gateway.envoy.model import DeploymentRoutes, Endpoint, EndpointClient, Overlap
 from services.gateway.envoy.platform import platform_scopes
 from services.gateway.envoy.resources import CLUSTER, ENDPOINTS, SCOPE, Bundle
 from services.gateway.envoy.translate import translate
@@ -26,6 +27,7 @@ CLIENTS = (
     EndpointClient.of_token("ci.prod", "moor_ci.prod_secret"),
     EndpointClient.of_token("ana", "moor_ana_secret"),
 )
+SHA1_BEFORE = EndpointClient.of_token("ana", "moor_ana_secret").sha1
 TWO_VERSIONS = {
     2: (Endpoint("r3", "10.0.0.3", 8000),),
     1: (Endpoint("r2", "10.0.0.2", 8000), Endpoint("r1", "10.0.0.1", 8000)),
@@ -39,6 +41,16 @@ CASES = {
         id="churn", generation=1, access="public", versions=TWO_VERSIONS, weights={2: 100, 1: 0}
     ),
     "stopped": DeploymentRoutes(id="churn", generation=8, clients=CLIENTS, stopped=True),
+    "rotated": DeploymentRoutes(
+        id="churn",
+        generation=9,
+        clients=(
+            EndpointClient.of_token("ci.prod", "moor_ci.prod_secret"),
+            replace(EndpointClient.of_token("ana", "moor_ana_2.new"), overlap=Overlap(SHA1_BEFORE, "2.")),
+        ),
+        versions={1: TWO_VERSIONS[1]},
+        weights={1: 100},
+    ),
     "without_clients": DeploymentRoutes(id="churn", generation=2, versions={1: ()}, weights={1: 100}),
     "without_weights": DeploymentRoutes(id="churn", generation=3, access="public", versions=TWO_VERSIONS),
 }
