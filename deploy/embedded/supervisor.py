@@ -20,6 +20,7 @@ from shared.telemetry import get_logger
 log = get_logger(__name__)
 
 _GRACE = 15.0
+_MIGRATE_AGAIN = 2.0
 _LARGEST_LOG = 16 * 2**20
 
 
@@ -53,8 +54,13 @@ class Supervisor:
 
     async def _migrate(self) -> None:
         await self._ready["postgres"].wait()
-        await asyncio.to_thread(migrations.upgrade, self._here.postgres.url)
-        self._migrated.set()
+        while not self._migrated.is_set():
+            try:
+                await asyncio.to_thread(migrations.upgrade, self._here.postgres.url)
+                self._migrated.set()
+            except Exception:  # the services wait for it, and nobody would know for what
+                log.exception("migrations.failed")
+                await asyncio.sleep(_MIGRATE_AGAIN)
 
     async def _keep(self, unit: Unit) -> None:
         failures = 0

@@ -12,7 +12,7 @@ import pytest
 
 from deploy.embedded.units import Unit, units
 from shared.process import Process
-from tests.support.platform import RunningPlatform, running_platform, wait_until
+from tests.support.platform import RunningPlatform, running_platform, succeeded, wait_until
 
 
 class Caller:
@@ -45,10 +45,10 @@ def survivor(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyp
     with running_platform(tmp_path_factory.mktemp("survivor")) as running:
         running.group("lab")
         size = {"id": "tiny", "name": "Tiny", "cpu": "100m", "memory": "256Mi"}
-        running.api.post("/instance-types", json=size).raise_for_status()
+        succeeded(running.api.post("/instance-types", json=size))
         running.model("lab", "whoami")
         body = {"id": "alive", "group": "lab", "model": "lab/whoami/1", "instance_type": "tiny"}
-        running.api.post("/deployments", json=body).raise_for_status()
+        succeeded(running.api.post("/deployments", json=body))
         running.wait_phase("alive", "Deployed")
         yield running
 
@@ -57,7 +57,7 @@ def test_calls_go_on_with_everything_dead_and_a_cold_envoy_serves_the_last_state
     good, revoked = survivor.client_token("alive", "good"), survivor.client_token("alive", "revoked")
     path = "/predict/alive/1"
     assert survivor.http.post(path, json={}, auth=("revoked", revoked)).status_code == 200
-    survivor.api.delete("/deployments/alive/clients/revoked").raise_for_status()
+    succeeded(survivor.api.delete("/deployments/alive/clients/revoked"))
     assert survivor.http.post(path, json={}, auth=("revoked", revoked)).status_code == 401
 
     by_name = {unit.name: unit for unit in units(survivor.here)}

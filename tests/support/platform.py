@@ -56,21 +56,19 @@ class RunningPlatform:
 
     def upload(self, folder: Path) -> str:
         headers = {"Content-Type": "application/octet-stream"}
-        answer = self.api.post("/artifacts", content=pack(folder), headers=headers)
-        answer.raise_for_status()
+        answer = succeeded(self.api.post("/artifacts", content=pack(folder), headers=headers))
         return str(answer.json()["uri"])
 
     def group(self, group: str, **quota: Any) -> None:
         body = {"id": group, "name": group, "quota": quota}
-        self.api.post("/groups", json=body).raise_for_status()
+        succeeded(self.api.post("/groups", json=body))
 
     def model(self, group: str, name: str, folder: Path = EXAMPLES / "whoami") -> None:
         body = {"artifact": self.upload(folder)}
-        self.api.post(f"/models/{group}/{name}/versions", json=body).raise_for_status()
+        succeeded(self.api.post(f"/models/{group}/{name}/versions", json=body))
 
     def client_token(self, deployment: str, name: str) -> str:
-        answer = self.api.post(f"/deployments/{deployment}/clients", json={"name": name})
-        answer.raise_for_status()
+        answer = succeeded(self.api.post(f"/deployments/{deployment}/clients", json={"name": name}))
         token = str(answer.json()["token"])
         self.secrets.append(token)
         return token
@@ -86,6 +84,12 @@ class RunningPlatform:
             return document if settled else None
 
         return wait_until(reached, within=within, what=f"{deployment} {phase}")
+
+
+def succeeded(answer: httpx.Response) -> httpx.Response:
+    """Unlike `raise_for_status` it says why not: the problem is in the body."""
+    assert answer.is_success, f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text}"
+    return answer
 
 
 def wait_until(condition: Callable[[], Any], *, within: float, what: str) -> Any:
