@@ -19,7 +19,7 @@ import orjson
 from prometheus_client import Counter, Histogram
 
 from services.deployer.platforms.kubernetes.connection import Connection
-from services.deployer.platforms.kubernetes.errors import ApiError, Unreachable, read_refusal
+from services.deployer.platforms.kubernetes.errors import ApiError, Invalid, Unreachable, read_refusal
 from services.deployer.platforms.kubernetes.kinds import Kind
 
 REQUESTS = Counter("moorage_kubernetes_requests_total", "Requests to the API server", ["verb", "kind", "code"])
@@ -138,7 +138,9 @@ def _passes(error: ApiError) -> bool:
     if error.code == 409:
         # Somebody wrote in between. Other conflicts stay: a name that is taken, a field that has another manager.
         return "object has been modified" in str(error)
-    return error.code in _PASSING
+    if error.code == 403:
+        return "not yet ready to handle request" in str(error)  # admission, of a server that has only just started
+    return error.code in _PASSING and not isinstance(error, Invalid)
 
 
 def _retry_after(answer: aiohttp.ClientResponse) -> float | None:

@@ -55,6 +55,12 @@ async def test_a_conflict_is_tried_again_only_where_somebody_wrote_in_between(se
     assert len(server.seen) == 3
 
 
+async def test_a_server_that_has_only_just_started_is_not_taken_at_its_word(server: Scripted) -> None:
+    server.script.append(answer(403, 'pods "a" is forbidden: not yet ready to handle request', reason="Forbidden"))
+    async with client(server) as api:
+        assert await api.apply(POD) == POD
+
+
 @pytest.mark.parametrize(
     ("code", "kind"), [(400, Invalid), (403, Forbidden), (404, NotFound), (405, ApiError), (422, Invalid)]
 )
