@@ -17,10 +17,11 @@ from uuid import UUID
 from weakref import WeakSet
 
 from services.deployer.platforms.causes import LOG_LINES
-from services.deployer.platforms.kubernetes import logs, observation, runs
+from services.deployer.platforms.kubernetes import logs, names, observation, runs
 from services.deployer.platforms.kubernetes.api import Api
 from services.deployer.platforms.kubernetes.cluster import Cluster
 from services.deployer.platforms.kubernetes.connection import Connection
+from services.deployer.platforms.kubernetes.kinds import CLAIM, VOLUME
 from services.deployer.platforms.kubernetes.objects import Pod, Root
 from services.deployer.platforms.kubernetes.options import Options
 from services.deployer.platforms.kubernetes.steps import Gate
@@ -60,7 +61,8 @@ class KubernetesPlatform:
     ) -> None:
         self._api = Api(connection)
         self._namespace = None if options.own_namespaces else options.namespace_of("")
-        self._store = Store(self._api, self._changed, namespace=self._namespace)
+        ours = names.owned_by(options.installation)
+        self._store = Store(self._api, self._changed, selector=ours, namespace=self._namespace)
         self._options = options
         self._cluster = Cluster(
             api=self._api,
@@ -74,7 +76,7 @@ class KubernetesPlatform:
         self._watchers: WeakSet[Watcher] = WeakSet()
         self._faces: dict[UUID, int] = {}
         self._evidence = logs.Evidence(self._api)
-        self._meter = Meter(self._api, namespace=self._namespace)
+        self._meter = Meter(self._api, selector=ours, namespace=self._namespace)
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[UUID, asyncio.TimerHandle] = {}
 
@@ -179,8 +181,8 @@ class KubernetesPlatform:
         )
         refused = [version.refused for version in self._versions.get(uid, {}).values() if version.refused]
         # The same name may stand for pods that a Deployment of before cannot make: what was wanted last counts.
-        names = {each.id for each in refused}
-        return [*(each for each in found if each.id not in names), *refused]
+        replaced = {each.id for each in refused}
+        return [*(each for each in found if each.id not in replaced), *refused]
 
     def _changed(self, uid: UUID) -> None:
         """Something of it became different: wake whom it concerns, unless all looks the same from there."""
@@ -199,22 +201,21 @@ class KubernetesPlatform:
 
     def _inner_face(self, uid: UUID, pods: list[Pod]) -> Hashable:
         """What decides about the next steps beyond what is observed."""
-        roots = {root.version: root for root in self._store.roots(uid)}
-        drifted = [number for number, version in self._versions.get(uid, {}).items() if version.drifted()]
+        versions = self._versions.get(uid, {})
+        held = {number for number, version in versions.items() if version.held}
+        released = {pod.version for pod in pods if observation.gate_of(pod) is Gate.RELEASED}
         return (
-            tuple(drifted),
+            tuple(number for number, version in versions.items() if version.drifted()),
             tuple(
-                (
-                    root.uid,
-                    root.deleting_since is not None,
-                    root.replicas,
-                    root.max_surge,
-                    root.available if _is_mixed(root, pods) else None,
-                    root.observed_generation >= root.generation or root.max_surge == "25%",
-                )
-                for root in roots.values()
+                _root_face(root, rolling=root.version in held | released or _is_mixed(root, pods))
+                for root in self._store.roots(uid)
             ),
-            tuple((pod.uid, pod.holds("Ready")) for pod in pods if observation.gate_of(pod) is Gate.RELEASED),
+            tuple(
+                (pod.uid, pod.holds("Ready"))
+                for pod in pods
+                if pod.version in held or observation.gate_of(pod) is Gate.RELEASED
+            ),
+            tuple(each.uid for kind in (CLAIM, VOLUME) for each in self._store.resources(uid, kind)),
         )
 
     def _wake(self, uid: UUID) -> None:
@@ -260,6 +261,12 @@ def _face(replica: Replica) -> Hashable:
     """What the deployer acts on."""
     placed = replica.phase not in (Phase.STARTING, Phase.FAILED)
     return (replica.id, replica.phase, replica.restarts, replica.failure, replica.host if placed else "")
+
+
+def _root_face(root: Root, *, rolling: bool) -> Hashable:
+    observed = root.observed_generation >= root.generation
+    settling = (root.available, observed) if rolling or root.max_surge != "25%" else None
+    return (root.uid, root.deleting_since is not None, root.replicas, root.max_surge, settling)
 
 
 def _is_mixed(root: Root, pods: list[Pod]) -> bool:

@@ -22,6 +22,7 @@ from services.deployer.platforms.kubernetes.errors import (
 )
 from services.deployer.platforms.kubernetes.kinds import (
     AUTOSCALER,
+    CLAIM,
     DEPLOYMENT,
     POD,
     SECRET,
@@ -54,6 +55,8 @@ class Version:
         self._mended: set[str] = set()
         self.refused: Replica | None = None
         """What stands for it when the cluster does not take it as it is."""
+        self.held = False
+        """Whether a new template waits until the pods before are in service or released."""
 
     # What is there
 
@@ -84,7 +87,7 @@ class Version:
             try:
                 if root is None:
                     self._applied = None
-                    if workload.replicas:
+                    if workload.replicas and not await self._is_in_the_way():
                         await self._create(workload)
                 elif root.deleting_since is None:  # else its end comes first
                     await self._drive(workload, root)
@@ -135,6 +138,15 @@ class Version:
         url = self._cluster.artifact_url(model.digest) if model is not None and model.digest else None
         return build(workload, self._cluster.options, model_url=url, replicas=replicas)
 
+    async def _is_in_the_way(self) -> bool:
+        """Whether there are claims left of a Deployment that somebody deleted: they are about to go, and a volume of
+        ours that was bound to one takes no other."""
+        left = [each for each in resources(self._store, self._uid, self._number) if each[0] in (CLAIM, VOLUME)]
+        for kind, each in left:
+            if each.deleting_since is None:
+                await self._api.delete(kind, each.namespace or None, each.name)
+        return bool(left)
+
     async def _create(self, workload: Workload) -> None:
         """The Deployment first, as it owns the others; a pod that is quicker waits for what it lacks."""
         made = self._build(workload, replicas=workload.replicas)
@@ -169,11 +181,13 @@ class Version:
             now=time.time(),
             settle=self._cluster.options.settle_seconds,
         )
+        self.held = not steps.roll
         await self._take(steps, {pod.name: pod for pod in pods})
         if not scaled:
             await self._remove_autoscaler()
         if workload.replicas and steps.roll and not (known and applied and applied.stands(root, self._store)):
             await self._reshape(workload, root, steps)
+            await self._prune(workload, root, self.pods())
             return
         if known:
             await self._keep_fed(workload, root, pods, growing=steps.replicas > root.replicas)
