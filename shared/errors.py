@@ -6,6 +6,7 @@
     ├── InvalidToken            who is calling is not known
     ├── PermissionDenied        known, but may not
     ├── NotFound                is not there, or may not be seen
+    │   └── Hidden              is there, but may not be seen: tells the audit log what it must not tell the caller
     ├── Conflict                the world is in a state that forbids it (NameTaken, LimitReached, InUse …)
     ├── VersionConflict         `If-Match` named a state that has moved on
     ├── QuotaExceeded           the group's quota does not hold it
@@ -14,7 +15,8 @@
     └── Unavailable             a part that we need is away; nothing was changed
 
 Services raise them and derive their own; `shared.http.problems` alone turns them into HTTP. `code` is stable and has a
-page in docs/errors.md; `facts` become members of the problem document. Never put a secret into any of them.
+page in docs/errors.md; `facts` become members of the problem document. Never put a secret into any of them. A `denial`
+is for the audit log.
 """
 
 from collections.abc import Sequence
@@ -27,6 +29,7 @@ class MoorageError(Exception):
 
     code: ClassVar[str]
     title: ClassVar[str]
+    denial: ClassVar[bool] = False
 
     def __init__(self, detail: str, **facts: Any) -> None:
         super().__init__(detail)
@@ -64,11 +67,13 @@ class ValidationFailed(MoorageError):
 class InvalidToken(MoorageError):
     code = "invalid_token"
     title = "The caller is not known"
+    denial = True
 
 
 class PermissionDenied(MoorageError):
     code = "permission_denied"
     title = "The caller may not do this"
+    denial = True
 
 
 class NotFound(MoorageError):
@@ -78,6 +83,12 @@ class NotFound(MoorageError):
     @classmethod
     def named(cls, kind: str, name: object) -> "NotFound":
         return cls(f"There is no {kind} {name!s} that you may see.", kind=kind, name=str(name))
+
+
+class Hidden(NotFound):
+    """Looks to the caller like any NotFound."""
+
+    denial = True
 
 
 class Conflict(MoorageError):

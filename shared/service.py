@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from sqlalchemy import func, select, text
 
+from shared.audit import Allowance
 from shared.bus import Bus, BusUnavailable
 from shared.bus.connect import connect
 from shared.database import Hints, create_engine, create_sessions
@@ -37,6 +38,7 @@ class Core:
 
     def __init__(self, settings: ServiceSettings, *, service: str) -> None:
         url = str(settings.database_url)
+        self.service = service
         self.engine = create_engine(url, application=f"moorage-{service}", connections=settings.database_connections)
         self.sessions = create_sessions(self.engine)
         # For requests that only read: no BEGIN, no ROLLBACK, nothing held open between two statements.
@@ -46,6 +48,7 @@ class Core:
         self.housekeeping = Housekeeping(self.engine, [*SHARED, *self.bus.chores()])
         self.vault = Vault(settings.root_key)
         self.verifier = Verifier(self._public_keys)
+        self.denials = Allowance()
         self.leases = Leases(self.sessions, owner=f"{service}/{socket.gethostname()}/{os.getpid()}")
         # Set when the service begins to stop: streams end then, or they would be waited for.
         self.stopping = asyncio.Event()

@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from services.gateway.audit.api import router as audit
+from services.gateway.audit.sealer import Sealer
 from services.gateway.clients.api import router as clients
 from services.gateway.consumer import TOPICS, Wakes
 from services.gateway.endpoint.api import router as endpoint
@@ -70,6 +72,7 @@ def build(settings: GatewaySettings) -> FastAPI:
             await core.bus.consume(consumer=name, topics=TOPICS, handler=wakes.handle)
 
         core.background("signing keys", parts.keys.maintain)
+        core.background("audit chain", Sealer(core.sessions, core.vault).run)
         core.background("routes", lambda: parts.reconciler.run(serve))
         core.background("routes rescan", wakes.rescan)
         core.background("routes events", consume)
@@ -93,7 +96,7 @@ def build(settings: GatewaySettings) -> FastAPI:
         service="gateway",
         title="Moorage gateway",
         core=core,
-        routers=[identity, users, clients, endpoint],
+        routers=[identity, users, audit, clients, endpoint],
         lifespan=running,
         ready=not_ready,
         kinds=[OAuthProblem],

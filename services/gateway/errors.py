@@ -29,6 +29,7 @@ class InvalidRequest(OAuthError):
 class InvalidGrant(OAuthError):
     code = "invalid_grant"
     title = "The password or refresh token is not good"
+    denial = True
 
 
 class UnsupportedGrantType(OAuthError):

@@ -29,9 +29,3 @@ async def _parts(request: Request) -> Parts:  # not `def`: FastAPI would run it 
 
 
 CurrentParts = Annotated[Parts, Depends(_parts)]
-
-
-def address_of(request: Request) -> str:
-    """Where the request comes from: Envoy appends that to X-Forwarded-For; what stands before it anybody may write."""
-    forwarded = ",".join(request.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
-    return forwarded or (request.client.host if request.client else "")

@@ -15,7 +15,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import bindparam, select
 from structlog.contextvars import bind_contextvars
 
-from shared.errors import InvalidToken, NotFound, PermissionDenied
+from shared.errors import Hidden, InvalidToken, PermissionDenied
 from shared.schema import Member, User
 
 
@@ -41,14 +41,17 @@ class Caller:
     user: str
     admin: bool = False
     permissions: Mapping[str, Permission] = field(default_factory=dict)
+    # The groups that something was required on, for the audit log.
+    asked: list[str] = field(default_factory=list, compare=False)
 
     def may(self, permission: Permission, group: str) -> bool:
         return self.admin or self.permissions.get(group, 0) >= permission
 
     def require(self, permission: Permission, group: str, *, kind: str, name: str) -> None:
         """Raises NotFound for what the caller may not see, PermissionDenied for what they may see but not do."""
+        self.asked.append(group)
         if not self.may(Permission.READ, group):
-            raise NotFound.named(kind, name)
+            raise Hidden.named(kind, name)
         if not self.may(permission, group):
             raise PermissionDenied(
                 f"You need the permission {permission!s} on group {group}; ask one of its managers.",
@@ -85,7 +88,7 @@ async def authenticate(request: Request) -> Caller:
     if scheme.lower() != "bearer" or not token.strip():
         raise InvalidToken("Send an access token as `Authorization: Bearer …`; POST /api/v1/auth/token gives one.")
     claims = await request.app.state.core.verifier.verify(token.strip())
-    user = claims["sub"]
+    user = request.state.user = claims["sub"]
     rows = (await request.state.unit.session.execute(_RIGHTS, {"user": user})).all()
     if not rows or rows[0].disabled:
         raise InvalidToken("The user of this access token is not there any more, or disabled.")

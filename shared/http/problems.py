@@ -120,8 +120,12 @@ def problem(
     return ProblemResponse(content, status_code=status, headers=headers)
 
 
+def status_of(error: errors.MoorageError) -> int:
+    return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+
+
 def render(error: errors.MoorageError) -> ProblemResponse:
-    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+    status = status_of(error)
     facts = dict(error.facts)
     headers: dict[str, str] = {}
     if isinstance(error, errors.ValidationFailed):

@@ -1,8 +1,8 @@
 """One database transaction a request: committed before the answer leaves, rolled back by any error.
 
 Here too, since they belong to that commit: `Idempotency-Key` (see `idempotency`), `dry_run=true` (roll back instead of
-committing) and waiting for the world to agree (`wait=…`, after the commit). A read has no transaction: each of its
-statements sees what is committed by then, and nothing is held open between two of them.
+committing), the entry in the audit log, and waiting for the world to agree (`wait=…`, after the commit). A read has no
+transaction: each of its statements sees what is committed by then, and nothing is held open between two of them.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
@@ -14,7 +14,8 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.errors import ValidationFailed
+from shared.errors import MoorageError, ValidationFailed
+from shared.http import records
 from shared.http.auth import needs_caller
 from shared.http.bodies import BoundedRequest
 from shared.http.idempotency import KEPT_HEADERS, Once
@@ -33,6 +34,7 @@ class Unit:
 
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
+        self.audited = True  # a POST that changes nothing that is worth a line says False
         self._after: Callable[[], Awaitable[Any]] | None = None
 
     def after_commit(self, wait: Callable[[], Awaitable[Any]]) -> None:
@@ -64,8 +66,16 @@ class TransactionRoute(APIRoute):
         declares_body = self.body_field is not None
         has_caller = needs_caller(self.dependant)
 
-        async def in_transaction(plain: Request) -> Response:
+        async def recorded(plain: Request) -> Response:
             request = BoundedRequest(plain.scope, plain.receive)
+            try:
+                return await in_transaction(request)
+            except MoorageError as error:
+                if error.denial:
+                    await records.denied(request, error, action=self.name)
+                raise
+
+        async def in_transaction(request: BoundedRequest) -> Response:
             streamed = request.is_multipart or (request.has_body and not declares_body)
             if not streamed:
                 await request.body()  # before there is a connection that a slow client could hold
@@ -90,13 +100,15 @@ class TransactionRoute(APIRoute):
                     return response
                 if once:
                     await once.remember(response)
+                if unit.audited:
+                    await records.done(request, session, response, action=self.name)
                 await session.commit()
                 settled = await unit.settle(response)
                 if once and settled is not response:
                     await _remember_anew(once, settled, session)
                 return settled
 
-        return in_transaction
+        return recorded
 
 
 async def _remember_anew(once: Once, settled: Response, session: AsyncSession) -> None:

@@ -3,6 +3,7 @@
 Others may read a table; nobody else writes it. Invariants stand here as constraints, not only in code.
 """
 
+from shared.schema.audit import AuditEntry
 from shared.schema.base import Base
 from shared.schema.deployments import Deployment, DeploymentStep, Replica, Revision
 from shared.schema.endpoints import EndpointClient, Route
@@ -16,6 +17,7 @@ from shared.schema.requests import IdempotentRequest
 from shared.schema.work import Lease
 
 __all__ = [
+    "AuditEntry",
     "Base",
     "Blob",
     "BlobUpload",

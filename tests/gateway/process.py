@@ -52,5 +52,13 @@ async def gateway_process(environment: Mapping[str, str], folder: Path) -> Async
 
 
 def create_admin(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "services.gateway", "create-admin", *arguments]
+    return _run(environment, "create-admin", *arguments)
+
+
+def verify_audit(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return _run(environment, "verify-audit", *arguments)
+
+
+def _run(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "services.gateway", *arguments]
     return subprocess.run(command, env=dict(environment), cwd=ROOT, capture_output=True, text=True, check=False)

@@ -37,6 +37,9 @@ BASE = f"""
     INSERT INTO bus_cursors (consumer, topic, partition, "offset", fence) VALUES ('us', 't', 0, 0, 0);
 """
 
+_ENTRY = """INSERT INTO audit_entries
+        (service, action, method, path, status, request_id, address, changes, outcome, position, hash)
+    VALUES ('s', 'a', 'GET', '/', 200, '', '', '[]',"""
 VIOLATIONS = {
     "ck_deployments_id_dns_label": "UPDATE deployments SET id = 'a_b'",
     "ck_deployments_phase_known": "UPDATE deployments SET phase = 'Stuck'",
@@ -92,6 +95,8 @@ VIOLATIONS = {
     "ck_blobs_digest_sha256": "UPDATE blobs SET digest = 'md5:x'",
     "ck_blobs_size_not_negative": "UPDATE blobs SET size = -1",
     "ck_uploads_size_not_negative": "INSERT INTO uploads (id, user_id, size) VALUES (gen_random_uuid(), 'ana', -1)",
+    "ck_audit_entries_outcome_known": f"{_ENTRY} 'maybe', NULL, NULL)",
+    "ck_audit_entries_position_with_hash": f"{_ENTRY} 'done', 1, NULL)",
     "ck_idempotent_requests_answer_with_status": "UPDATE idempotent_requests SET status = 200",
     "ck_bus_messages_offset_from_one": 'UPDATE bus_messages SET "offset" = 0',
     "uq_bus_messages_event": """

@@ -10,8 +10,9 @@ from services.gateway.errors import InvalidGrant, InvalidRequest, UnsupportedGra
 from services.gateway.identity import commands, queries
 from services.gateway.identity.domain import LONGEST_PASSWORD
 from services.gateway.identity.schemas import KeySet, OAuthProblem, TokenAnswer
-from services.gateway.parts import CurrentParts, Parts, address_of
+from services.gateway.parts import CurrentParts, Parts
 from shared.http import CurrentUnit, TransactionRoute, Unit
+from shared.http.addresses import address_of
 from shared.http.problems import documented
 from shared.telemetry import get_logger
 
@@ -51,7 +52,8 @@ async def create_token(
         case "password":
             user, next_token = await _by_password(request, unit, parts, username, password, now=now)
         case "refresh_token":
-            user, next_token = await _by_refresh_token(unit, parts, refresh_token, now=now)
+            unit.audited = False  # the sign-in is on record; each hour of it need not be
+            user, next_token = await _by_refresh_token(request, unit, parts, refresh_token, now=now)
         case None:
             raise InvalidRequest("grant_type is missing; send it in the body, form-encoded.", offered=_OFFERED)
         case _:
@@ -72,6 +74,8 @@ async def _by_password(
     while True:
         account = await queries.account_of(unit.session, username)
         await unit.session.rollback()  # hashing takes its time, and the connection is needed by others
+        # Who is not known is not recorded: people type their password where their name belongs.
+        request.state.user = account.user if account else None
         known_hash = account.password_hash if account else None
         matches = len(password) <= LONGEST_PASSWORD and await parts.passwords.verify(known_hash, password)
         if not matches or account is None or known_hash is None or account.disabled:
@@ -91,14 +95,17 @@ async def _by_password(
     return account.user, token
 
 
-async def _by_refresh_token(unit: Unit, parts: Parts, token: str | None, *, now: datetime) -> tuple[str, str]:
+async def _by_refresh_token(
+    request: Request, unit: Unit, parts: Parts, token: str | None, *, now: datetime
+) -> tuple[str, str]:
     if token is None:
         raise InvalidRequest("grant_type=refresh_token needs refresh_token.")
     lifetime = parts.settings.refresh_token_seconds
     try:
         used = await commands.use_refresh_token(unit.session, token, now=now, lifetime=lifetime)
-    except commands.TokenReused:
+    except commands.TokenReused as error:
         await unit.session.commit()  # the refusal must not roll back what it is about
+        request.state.user = error.user
         log.warning("refresh_token.reused")
         raise InvalidGrant("This refresh token was used before, so its sign-in has ended; sign in again.") from None
     # Committed here, whatever the answer: neither an error nor dry_run may make a used token good again.

@@ -19,7 +19,11 @@ EXPIRED = delete(RefreshToken).where(RefreshToken.expires_at < func.now())
 
 
 class TokenReused(Exception):
-    """A refresh token came a second time. Its family has been removed in this session: commit that."""
+    """A refresh token of `user` came a second time. Its family has been removed in this session: commit that."""
+
+    def __init__(self, user: str) -> None:
+        super().__init__(user)
+        self.user = user
 
 
 async def new_refresh_token(
@@ -64,12 +68,12 @@ async def use_refresh_token(
     # Of two at once the second waits for the first and then finds it used.
     row = (await session.execute(used)).one_or_none()
     if row is None:
-        known = select(RefreshToken.family).where(
+        known = select(RefreshToken.family, RefreshToken.user_id).where(
             RefreshToken.sha256 == _sha256(token), RefreshToken.used_at.is_not(None)
         )
-        if (family := (await session.execute(known)).scalar_one_or_none()) is not None:
-            await session.execute(delete(RefreshToken).where(RefreshToken.family == family))
-            raise TokenReused
+        if (reused := (await session.execute(known)).one_or_none()) is not None:
+            await session.execute(delete(RefreshToken).where(RefreshToken.family == reused.family))
+            raise TokenReused(reused.user_id)
         return None
     if disabled:
         return None

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.gateway.identity.passwords import generate_password
 from services.gateway.parameters import MOVED_ON, OFFERS_DRY_RUN, DryRun, name_after, problems
-from services.gateway.parts import CurrentParts, address_of
+from services.gateway.parts import CurrentParts
 from services.gateway.users import commands, queries
 from services.gateway.users.schemas import (
     GroupPermission,
@@ -32,6 +32,7 @@ from shared.http import (
     check_match,
     etag,
 )
+from shared.http.addresses import address_of
 from shared.schema import User
 
 router = APIRouter(route_class=TransactionRoute, tags=["users"])
