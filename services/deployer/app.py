@@ -49,6 +49,8 @@ def platform_of(settings: DeployerSettings, vault: Vault) -> AbstractAsyncContex
             model_server_image=settings.kubernetes_model_server_image,
             namespace=settings.kubernetes_namespace,
             pull_secrets=settings.kubernetes_pull_secrets,
+            installation=settings.kubernetes_installation,
+            user=settings.kubernetes_user,
             drain_seconds=settings.kubernetes_drain_seconds,
             gpu_resource=settings.kubernetes_gpu_resource,
             gpu_model_label=settings.kubernetes_gpu_model_label,

@@ -38,6 +38,16 @@ class DeployerSettings(ServiceSettings):
     kubernetes_pull_secrets: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="pull secrets that are in the namespaces already, separated by commas"
     )
+    kubernetes_installation: Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")] = Field(
+        default="moorage",
+        description="this installation's name on the cluster; where several share one, each needs its own, or it ends "
+        "the others' replicas as orphans",
+    )
+    kubernetes_user: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(
+        default=10001,
+        description="user that replicas run as, whatever their image says; empty leaves it to the image, and refuses "
+        "one that is root's or names its user instead of numbering it",
+    )
     kubernetes_drain_seconds: Annotated[int, Field(ge=0, le=300)] = Field(
         default=5, description="how long a pod that others delete (an eviction) goes on serving"
     )
@@ -72,6 +82,11 @@ class DeployerSettings(ServiceSettings):
         if known.data.get("platform") == "kubernetes" and not value:
             raise ValueError("is needed with MOORAGE_PLATFORM=kubernetes")
         return value
+
+    @field_validator("kubernetes_user", mode="before")
+    @classmethod
+    def _none(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("kubernetes_nfs_servers", "kubernetes_external_ips", "kubernetes_pull_secrets", mode="before")
     @classmethod

@@ -155,5 +155,6 @@ def _ours(name: str) -> Image:
 
 SERVICES, MODEL_SERVER, LOCAL, ENVOY = _ours("services"), _ours("modelserver"), _ours("local"), _ours("envoy")
 SANDBOX = Image("sandbox", _DOCKERFILES / "sandbox.Dockerfile", Path("/usr/bin"))
+ROOT = Image("root", _DOCKERFILES / "root.Dockerfile", Path("/usr/bin"))
 REPLICA = Image("replica", _DOCKERFILES / "replica.Dockerfile", _REPOSITORY / "tests" / "deployer" / "platforms")
-ALL = (SANDBOX, REPLICA, MODEL_SERVER, SERVICES, LOCAL, ENVOY)
+ALL = (SANDBOX, ROOT, REPLICA, MODEL_SERVER, SERVICES, LOCAL, ENVOY)

@@ -7,7 +7,7 @@ PlatformError
     ├── Conflict     409
     ├── Gone         410, and a resourceVersion that the server does not know (any more, or yet)
     ├── Forbidden    403: RBAC, admission, quota
-    └── Invalid      400 and 422: the object or the request is wrong
+    └── Invalid      400 and 422, and what the server takes for its own fault: the object or the request is wrong
 """
 
 from collections.abc import Mapping
@@ -56,6 +56,9 @@ class Invalid(ApiError):
     pass
 
 
+_NO_PATCH = "failed to create typed patch object"
+"""Begins the 500 that an object gets which is applied and has, say, the same mount twice."""
+
 _BY_CODE: Mapping[int, type[ApiError]] = {
     400: Invalid,
     403: Forbidden,
@@ -78,6 +81,8 @@ def refusal(status: Mapping[str, Any], *, code: int = 0, after: float | None = N
         kind = Gone
     elif kind is NotFound and details.get("kind") == "namespaces":
         kind = NamespaceNotFound
+    elif kind is ApiError and message.startswith(_NO_PATCH):
+        kind = Invalid
     return kind(message, code=code, reason=reason, after=after)
 
 

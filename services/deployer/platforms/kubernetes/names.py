@@ -18,6 +18,8 @@ UID = "moorage.io/uid"
 VERSION = "moorage.io/version"
 DEPLOYMENT = "moorage.io/deployment"
 GROUP = "moorage.io/group"
+INSTALLATION = "moorage.io/installation"
+"""Whose it is where several installations share a cluster: each ends what it finds of its own and does not know."""
 
 TEMPLATE = "moorage.io/template"
 """On a pod, an annotation: its template's digest. On a Secret or ConfigMap, a label: the digest's first 8 digits."""
@@ -38,9 +40,9 @@ CONTAINER = "replica"
 INIT_CONTAINER = "pull"
 
 
-def labels(workload: Workload) -> dict[str, str]:
+def labels(workload: Workload, *, installation: str) -> dict[str, str]:
     """Of every object of a version."""
-    return {MANAGED_BY: MANAGER, DEPLOYMENT: workload.id, **matching(workload)}
+    return {MANAGED_BY: MANAGER, INSTALLATION: installation, DEPLOYMENT: workload.id, **matching(workload)}
 
 
 def matching(workload: Workload) -> dict[str, str]:
@@ -49,7 +51,12 @@ def matching(workload: Workload) -> dict[str, str]:
 
 
 OURS = f"{MANAGED_BY}={MANAGER}"
-"""A label selector for everything of ours."""
+"""A label selector for everything of ours, whichever installation's."""
+
+
+def owned_by(installation: str) -> str:
+    """A label selector for everything of one installation."""
+    return f"{OURS},{INSTALLATION}={installation}"
 
 
 def selector(uid: UUID, version: int | None = None, *, not_template: str | None = None) -> str:

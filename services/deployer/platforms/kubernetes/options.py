@@ -15,6 +15,8 @@ class Options:
     """Runs what names no image of its own, and pulls models for all."""
     namespace: str = "moorage-{group}"
     """Where a group's objects are. With `{group}` we make the namespaces; without, there is one and it exists."""
+    installation: str = "moorage"
+    """Tells our objects from those of another Moorage on the same cluster."""
     area: str = "kubernetes"
     pull_secrets: tuple[str, ...] = ()
     """Of images, in the namespace already; a deployment's own come on top."""

@@ -36,12 +36,19 @@ _ABOUT_PODS = "involvedObject.kind=Pod,type=Warning"
 class Store:
     """`start` it and `close` it. `changed` is told the uid of each deployment of which something became different.
 
-    With a `namespace` only that one is looked at (and volumes, which are in none). `watch_seconds` is about how long
-    a watch lasts before it is begun anew, and about how long it may take to notice that the network has swallowed one.
+    What matches the label `selector` is ours. With a `namespace` only that one is looked at (and volumes, which are in
+    none). `watch_seconds` is about how long a watch lasts before it is begun anew, and about how long it may take to
+    notice that the network has swallowed one.
     """
 
     def __init__(
-        self, api: Api, changed: Callable[[UUID], None], *, namespace: str | None = None, watch_seconds: int = 100
+        self,
+        api: Api,
+        changed: Callable[[UUID], None],
+        *,
+        selector: str = OURS,
+        namespace: str | None = None,
+        watch_seconds: int = 100,
     ) -> None:
         self._changed = changed
         self._roots = Table[Root](self._item_changed)
@@ -49,7 +56,7 @@ class Store:
         self._resources = {kind: Table[Resource](self._item_changed) for kind in _RESOURCES}
         self._warnings = Table[PodWarning](self._warning_changed)
         where: Mapping[str, Any] = {"namespace": namespace, "seconds": watch_seconds}
-        ours = {"selector": OURS, **where}
+        ours = {"selector": selector, **where}
         self._reflectors: dict[Kind, Reflector[Any]] = {
             DEPLOYMENT: Reflector(api, DEPLOYMENT, self._roots, trimming.trim_root, **ours),
             POD: Reflector(api, POD, self._pods, trimming.trim_pod, **ours),

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from services.deployer.platforms.kubernetes.api import Api
 from services.deployer.platforms.kubernetes.kinds import Object
-from services.deployer.platforms.kubernetes.names import CONTAINER, OURS
+from services.deployer.platforms.kubernetes.names import CONTAINER
 from services.deployer.platforms.platform import Usage
 
 _STEPS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
@@ -18,14 +18,15 @@ _BINARY_STEPS = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
 class Meter:
     """`usage` is by pod name."""
 
-    def __init__(self, api: Api, *, namespace: str | None) -> None:
+    def __init__(self, api: Api, *, selector: str, namespace: str | None) -> None:
         self._api = api
+        self._selector = selector
         self._namespace = namespace
         self._looked: dict[str, datetime] = {}
         self.usage: Mapping[str, Usage] = {}
 
     async def look(self) -> None:
-        found = await self._api.usage(namespace=self._namespace, selector=OURS)
+        found = await self._api.usage(namespace=self._namespace, selector=self._selector)
         before, looked = self.usage, self._looked
         usage, times = {}, {}
         for each in found or ():

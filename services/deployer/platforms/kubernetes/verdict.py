@@ -41,6 +41,11 @@ _NO_IMAGE = frozenset(
 _NO_CONTAINER = frozenset({"CreateContainerConfigError", "CreateContainerError", "InvalidImageName"})
 _MISSING = re.compile(r'(?:secret|configmap|persistentvolumeclaim) "([^"]+)" not found')
 _NO_ACCOUNT = "error looking up service account"  # a namespace that was only just made has none yet
+_DENIED = re.compile("permission denied|operation not permitted|(run|be) (as )?root", re.IGNORECASE)
+_AS_NOBODY = (
+    "It was refused what root may do. Replicas never run as root, whatever their image says: let it run as any user, "
+    "listen on a port above 1023 and write to /tmp or a volume."
+)
 _TOLD_TO_END = frozenset({0, 128 + signal.SIGTERM, 128 + signal.SIGKILL})
 _LIMIT = re.compile(r"(\d+)([KMGTPE]i?|k)?$")
 
@@ -127,6 +132,8 @@ def _of_run(run: Run, *, warnings: Sequence[PodWarning], log: Sequence[str]) -> 
     else:
         cause, said = Cause.CRASH, said or ended(code)
     lines = log or ([] if last_word(run.end.message) else _stamped(run.end))
+    if cause is Cause.CRASH and advice is None and any(_DENIED.search(line) for line in lines):
+        advice = _AS_NOBODY
     return Failure(
         cause=cause,
         message=said,
@@ -168,8 +175,8 @@ def _no_image(container: Container, waiting: Waiting) -> Failure:
 
 
 def _not_as_described(message: str, advice: str | None = None) -> Failure:
-    if "runAsNonRoot" in message:
-        advice = "Build the image with a numeric USER other than 0, or let the platform choose the user."
+    if "runAsNonRoot" in message or "run as root" in message:
+        advice = "Replicas never run as root: build the image with a numeric USER other than 0."
     return Failure(
         cause=Cause.CONFIGURATION,
         message=f"Its container cannot be made: {message}",

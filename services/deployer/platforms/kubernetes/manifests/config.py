@@ -58,7 +58,7 @@ def files(workload: Workload, options: Options) -> Manifest | None:
 
 def _of_template(workload: Workload, options: Options, *, name: str) -> Metadata:
     label = {names.TEMPLATE: names.short(workload.template.digest)}
-    return metadata(workload, name=name, namespace=options.namespace_of(workload.group), labels=label)
+    return metadata(workload, options, name=name, namespace=options.namespace_of(workload.group), labels=label)
 
 
 def _docker_config(given: PullSecret) -> str:

@@ -24,7 +24,7 @@ def deployment(workload: Workload, options: Options, *, replicas: int | None) ->
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
         "template": pod.template(workload, options),
     }
-    about = metadata(workload, name=names.root(workload), namespace=options.namespace_of(workload.group))
+    about = metadata(workload, options, name=names.root(workload), namespace=options.namespace_of(workload.group))
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

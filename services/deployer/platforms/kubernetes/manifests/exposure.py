@@ -50,4 +50,4 @@ def autoscaler(workload: Workload, options: Options) -> Manifest | None:
 
 
 def _metadata(workload: Workload, options: Options) -> Metadata:
-    return metadata(workload, name=names.root(workload), namespace=options.namespace_of(workload.group))
+    return metadata(workload, options, name=names.root(workload), namespace=options.namespace_of(workload.group))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 from services.deployer.platforms.kubernetes import names
+from services.deployer.platforms.kubernetes.options import Options
 from services.deployer.platforms.platform import Workload
 
 JSON = dict[str, Any]
@@ -41,10 +42,10 @@ class Manifest(TypedDict):
 
 
 def metadata(
-    workload: Workload, *, name: str, namespace: str | None, labels: Mapping[str, str] | None = None
+    workload: Workload, options: Options, *, name: str, namespace: str | None, labels: Mapping[str, str] | None = None
 ) -> Metadata:
     """Of an object of this version; `namespace` is None for one that is in no namespace."""
-    made = {**names.labels(workload), **(labels or {})}
+    made = {**names.labels(workload, installation=options.installation), **(labels or {})}
     if namespace is None:
         return {"name": name, "labels": made}
     return {"name": name, "namespace": namespace, "labels": made}

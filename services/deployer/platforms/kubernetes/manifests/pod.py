@@ -32,7 +32,7 @@ def template(workload: Workload, options: Options) -> JSON:
     """A PodTemplateSpec."""
     made: JSON = {
         "metadata": {
-            "labels": names.labels(workload),
+            "labels": names.labels(workload, installation=options.installation),
             "annotations": {names.TEMPLATE: workload.template.digest},
         },
         "spec": _spec(workload, options),

@@ -48,7 +48,7 @@ def _nfs_volume(workload: Workload, options: Options, volume: str, source: Nfs) 
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": metadata(workload, name=name, namespace=None, labels={names.VOLUME: volume}),
+        "metadata": metadata(workload, options, name=name, namespace=None, labels={names.VOLUME: volume}),
         "spec": {
             "capacity": {"storage": size(source.storage)},
             "accessModes": ["ReadWriteMany"],
@@ -66,7 +66,7 @@ def _nfs_claim(workload: Workload, options: Options, volume: str, source: Nfs) -
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": metadata(workload, name=name, namespace=namespace, labels=labels),
+        "metadata": metadata(workload, options, name=name, namespace=namespace, labels=labels),
         "spec": _claim(labels={**names.matching(workload), **labels}, storage=source.storage),
     }
 
