@@ -91,6 +91,17 @@ def test_what_a_foreign_hand_takes_or_changes_comes_back(cluster: Cluster) -> No
             assert document["revision"] == 1  # nobody asked for anything
 
 
+def test_what_is_taken_while_no_deployer_looks_comes_back(cluster: Cluster) -> None:
+    with deployed(cluster, {"id": "robbed", "version": {"config_files": {"a.yaml": "a: 1\n"}}}):
+        cluster.platform.wait_phase("robbed", "Deployed")
+        config = one_object(cluster, "ConfigMap", "robbed")
+        assert config is not None
+        cluster.platform.kill("deployer")
+        cluster.plane.admin.call("DELETE", path_of(config, "configmaps"))
+        wait_until(lambda: cluster.objects()["ConfigMap"], within=SETTLE, what="the ConfigMap is back")
+        cluster.platform.wait_ready()
+
+
 def test_an_autoscalers_replicas_are_left_alone(cluster: Cluster) -> None:
     with deployed(cluster, {"id": "scaled", "version": {"replicas": {"min": 1, "max": 4}}}):
         cluster.platform.wait_phase("scaled", "Deployed")

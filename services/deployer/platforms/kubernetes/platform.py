@@ -43,6 +43,8 @@ log = get_logger(__name__)
 
 USAGE_PERIOD = 15.0
 """Seconds between two looks at what the pods use: a metrics server does not look more often."""
+FIRST_LOOK, LOOKS_PER_SECOND = 1.0, 20.0
+"""After a start everything is looked at once, at its leisure: what has changed meanwhile goes before."""
 
 
 class KubernetesPlatform:
@@ -100,6 +102,9 @@ class KubernetesPlatform:
             await self._api.__aexit__(None, None, None)
             raise
         self._spawn(self._measure())
+        for number, uid in enumerate(self._store.deployments()):
+            # What somebody has changed while nobody watched shows only when it is applied once more.
+            self._look_again(uid, FIRST_LOOK + number / LOOKS_PER_SECOND)
 
     async def close(self) -> None:
         """Let go of everything; the replicas run on."""
