@@ -87,9 +87,7 @@ class _Storage:
         shutil.rmtree(self._folder)
 
     def build(self, dockerfile: Path, context: Path, reference: str) -> None:
-        downloads = folder() / "pip"  # kept, so that what is locked is fetched once
-        downloads.mkdir(parents=True, exist_ok=True)
-        options = ["--isolation=chroot", "--pull-never", f"--volume={downloads}:/root/.cache/pip", f"--tag={reference}"]
+        options = ["--isolation=chroot", "--pull-never", f"--tag={reference}"]
         self.run("bud", *options, "--file", dockerfile, context)
 
     def save(self, reference: str, archive: Path) -> None:
