@@ -80,7 +80,7 @@ class _Storage:
     """A storage of buildah's, for one build: nothing is left of it, nor shared with anybody."""
 
     def __enter__(self) -> Self:
-        self._folder = Path(tempfile.mkdtemp(prefix="moorage-build-", dir=folder()))
+        self._folder = Path(tempfile.mkdtemp(prefix="build-", dir=_images()))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,13 +138,17 @@ def _copied(dockerfile: Path, context: Path) -> Iterator[Path]:
 
 def _archive(name: str, make: Callable[[Path], None]) -> Path:
     """From the cache. Every change of the code makes images of some hundred megabytes, so what nobody has used of late
-    goes out of it."""
+    goes out of it; and so does what a killed build has left."""
     ready = made_once(f"images/{name}", make)
     os.utime(ready)
-    for archive in ready.parent.glob(f"*/{_ARCHIVE}"):
-        if archive.parent.stat().st_mtime < time.time() - _KEPT_SECONDS:
-            shutil.rmtree(archive.parent, ignore_errors=True)
+    for each in _images().iterdir():
+        if each.is_dir() and each.stat().st_mtime < time.time() - _KEPT_SECONDS:
+            shutil.rmtree(each, ignore_errors=True)
     return ready / _ARCHIVE
+
+
+def _images() -> Path:
+    return folder() / "images"
 
 
 def _ours(name: str) -> Image:
