@@ -85,7 +85,7 @@ class Fleet:
                 await session.execute(_TELL)
         self._gateways = gateways
         self.others = frozenset(gateways.values()) - {self._gateway}
-        self._store.expect(self._ours(gateways))
+        self._store.expect(self._ours(gateways), elsewhere=bool(self.others))
 
     def hint(self, kind: str, _: str) -> None:
         """For `Hints.listen`: who of the others has an Envoy is known at once."""

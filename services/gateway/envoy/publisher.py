@@ -168,14 +168,21 @@ class Publisher:
                         self._tell(bundle_id, change, Rejected(status.reason))
                     reverts[bundle_id] = self._way_back(bundle_id, change, fresh)
                 case Phase.ENFORCED | Phase.REJECTED if not status.waiting:
-                    if change.recorded:
-                        self._conclude(bundle_id, change, status)
-                    else:
-                        self._acknowledged[bundle_id] = change
+                    self._settled(bundle_id, change, status)
+                # No Envoy is ours, and yet one may start cold from our snapshot: it is not to revive what is past.
+                case Phase.UNKNOWN if self._store.elsewhere:
+                    self._settled(bundle_id, change, status)
         if self._acknowledged and self._recorder is None:
             self._recorder = asyncio.create_task(self._record())
         if reverts:
             self._want(reverts)
+
+    def _settled(self, bundle_id: str, change: _Change, status: Status) -> None:
+        """The connected Envoys are as far as they will come: have it written, and once it is, say so."""
+        if change.recorded:
+            self._conclude(bundle_id, change, status)
+        else:
+            self._acknowledged[bundle_id] = change
 
     def _last_good(self, bundle_id: str) -> Bundle | None:
         return self._good.get(bundle_id) or self._snapshot.read(bundle_id)
@@ -221,9 +228,10 @@ class Publisher:
         self._progressed([bundle_id])
 
     def _conclude(self, bundle_id: str, change: _Change, status: Status) -> None:
-        """The connected Envoys are as far as they will come."""
         outcome: Outcome
-        if status.phase is Phase.REJECTED:
+        if status.phase is Phase.UNKNOWN:
+            outcome = Pending("no Envoy is connected")
+        elif status.phase is Phase.REJECTED:
             outcome = Rejected(status.reason)
         elif missing := self._store.missing:
             outcome = Pending(f"out of reach, and perhaps still routing as before: {', '.join(sorted(missing))}")

@@ -63,6 +63,7 @@ class Store:
         self._bundles: dict[str, Bundle] = dict(bundles or {})
         self._subscribers: set[Subscriber] = set()
         self._expected: frozenset[str] = frozenset()
+        self.elsewhere = False
         self.changed = asyncio.Event()
         """Set when an Envoy has connected or gone."""
 
@@ -119,10 +120,11 @@ class Store:
     def caught_up(self, node: str) -> bool:
         return all(subscriber.caught_up for subscriber in self._subscribers if subscriber.node == node)
 
-    def expect(self, nodes: Collection[str]) -> None:
-        """These count, connected or not, and no others that are not connected."""
-        before, self._expected = self.missing, frozenset(nodes)
-        if self.missing != before:
+    def expect(self, nodes: Collection[str], *, elsewhere: bool = False) -> None:
+        """These count, connected or not, and no others that are not connected. `elsewhere`: others serve Envoys too."""
+        before = self.missing, self.elsewhere
+        self._expected, self.elsewhere = frozenset(nodes), elsewhere
+        if (self.missing, self.elsewhere) != before:
             self.progressed(None)
 
     def connect(self, subscriber: Subscriber) -> None:
