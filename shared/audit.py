@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from typing import Literal
+from uuid import UUID
 
 from prometheus_client import Counter
 from sqlalchemy import text
@@ -18,16 +19,17 @@ UNRECORDED = Counter(
 )
 
 _APPEND = text("""
-    INSERT INTO audit_entries (service, user_id, group_id, action, method, path, outcome, status, code, request_id,
-                               address, changes)
-    VALUES (:service, :user, :group, :action, :method, :path, :outcome, :status, :code, :request_id, :address,
+    INSERT INTO audit_entries (service, user_id, group_id, token, action, method, path, outcome, status, code,
+                               request_id, address, changes)
+    VALUES (:service, :user, :group, :token, :action, :method, :path, :outcome, :status, :code, :request_id, :address,
             ('[' || coalesce(current_setting('moorage.audit_changes', true), '') || ']')::jsonb)
 """)
 
 
 @dataclass(frozen=True)
 class Act:
-    """What somebody did, or was denied. `path` is the resource; of one that was made, its own."""
+    """What somebody did, or was denied. `path` is the resource; of one that was made, its own. `token`: by which
+    personal access token, if by one."""
 
     service: str
     user: str | None
@@ -40,6 +42,7 @@ class Act:
     code: str | None
     request_id: str
     address: str
+    token: UUID | None = None
 
 
 async def append(session: AsyncSession, act: Act) -> None:
@@ -79,6 +82,6 @@ class Allowance:
 _LONGEST = {"user": 63, "path": 1000, "address": 64}
 
 
-def _storable(name: str, value: str | int | None) -> str | int | None:
+def _storable(name: str, value: str | int | UUID | None) -> str | int | UUID | None:
     """A path, an address or a name that came with a request may be anything."""
     return value.replace("\x00", "\ufffd")[: _LONGEST.get(name, 128)] if isinstance(value, str) else value

@@ -20,6 +20,7 @@ from shared.bus import Bus, BusUnavailable
 from shared.bus.connect import connect
 from shared.database import Hints, create_engine, create_sessions
 from shared.housekeeping import SHARED, Housekeeping
+from shared.last_uses import LastUses
 from shared.outbox import Relay
 from shared.reconcile import Leases
 from shared.schema import SigningKey
@@ -49,6 +50,7 @@ class Core:
         self.vault = Vault(settings.root_key)
         self.verifier = Verifier(self._public_keys)
         self.denials = Allowance()
+        self.last_uses = LastUses(self.sessions)
         self.leases = Leases(self.sessions, owner=f"{service}/{socket.gethostname()}/{os.getpid()}")
         # Set when the service begins to stop: streams end then, or they would be waited for.
         self.stopping = asyncio.Event()
@@ -58,6 +60,7 @@ class Core:
         await self.hints.start()
         self.background("relay", Relay(self.engine, self.bus, self.hints).run)
         self.background("housekeeping", self.housekeeping.run)
+        self.background("last uses", self.last_uses.run)
         return self
 
     async def __aexit__(

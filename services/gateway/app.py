@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from services.gateway.access_tokens.api import router as access_tokens
+from services.gateway.access_tokens.commands import LONG_EXPIRED
 from services.gateway.audit.api import router as audit
 from services.gateway.audit.sealer import Sealer
 from services.gateway.clients.api import router as clients
@@ -39,6 +41,7 @@ def build(settings: GatewaySettings) -> FastAPI:
     """The application. Nothing is opened before it starts, so that its description can be had without any of it."""
     core = Core(settings, service="gateway")
     core.housekeeping.add(EXPIRED)
+    core.housekeeping.add(LONG_EXPIRED)
     documents = Documents(settings.openapi_file)
 
     @asynccontextmanager
@@ -96,7 +99,7 @@ def build(settings: GatewaySettings) -> FastAPI:
         service="gateway",
         title="Moorage gateway",
         core=core,
-        routers=[identity, users, audit, clients, endpoint],
+        routers=[identity, users, access_tokens, audit, clients, endpoint],
         lifespan=running,
         ready=not_ready,
         kinds=[OAuthProblem],

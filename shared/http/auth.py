@@ -1,22 +1,28 @@
 """Who calls, and what they may.
 
 The token says who; the rows say what, read anew for each request, so a user who was disabled or removed from a group
-is so at once and in every service.
+is so at once and in every service. A personal access token is itself a row, read with them; its scopes leave some of
+what its user may at that moment.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Request, Security
 from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 from structlog.contextvars import bind_contextvars
 
+from shared import access_tokens
+from shared.access_tokens import Reach
 from shared.errors import Hidden, InvalidToken, PermissionDenied
-from shared.schema import Member, User
+from shared.schema import AccessToken, Member, User
+
+_READS = frozenset({"GET", "HEAD"})
 
 
 class Permission(IntEnum):
@@ -41,6 +47,8 @@ class Caller:
     user: str
     admin: bool = False
     permissions: Mapping[str, Permission] = field(default_factory=dict)
+    # The personal access token that they call with, if it is one.
+    token: UUID | None = None
     # The groups that something was required on, for the audit log.
     asked: list[str] = field(default_factory=list, compare=False)
 
@@ -59,6 +67,11 @@ class Caller:
                 group=group,
             )
 
+    def require_sign_in(self) -> None:
+        """For what has to do with credentials: a token that leaked must not make further ones."""
+        if self.token is not None:
+            raise PermissionDenied("This needs an access token of a sign-in, not a personal one.", permission="sign-in")
+
     def require_admin(self) -> None:
         if not self.admin:
             raise PermissionDenied("Only platform admins may do this.", permission="admin")
@@ -69,14 +82,17 @@ class Caller:
         return None if self.admin else frozenset(self.permissions)
 
 
-# Made once: this runs with every request.
-_RIGHTS = (
-    select(User.admin, User.disabled, User.created_at, Member.group_id, Member.permission)
+# Made once: these run with every request.
+_COLUMNS = (User.id, User.admin, User.disabled, User.created_at, Member.group_id, Member.permission)
+_RIGHTS = select(*_COLUMNS).outerjoin(Member, Member.user_id == User.id).where(User.id == bindparam("user"))
+_RIGHTS_OF_TOKEN = (
+    select(*_COLUMNS, AccessToken.id.label("token"), AccessToken.scopes)
+    .join(AccessToken, AccessToken.user_id == User.id)
     .outerjoin(Member, Member.user_id == User.id)
-    .where(User.id == bindparam("user"))
+    .where(AccessToken.sha256 == bindparam("sha256"), AccessToken.expires_at > func.clock_timestamp())
 )
 
-_bearer = HTTPBearer(auto_error=False, description="access token from POST /api/v1/auth/token")
+_bearer = HTTPBearer(auto_error=False, description="access token from POST /api/v1/auth/token, or a personal one")
 
 
 async def authenticate(request: Request) -> Caller:
@@ -87,7 +103,14 @@ async def authenticate(request: Request) -> Caller:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise InvalidToken("Send an access token as `Authorization: Bearer …`; POST /api/v1/auth/token gives one.")
-    claims = await request.app.state.core.verifier.verify(token.strip())
+    by = _by_personal_token if token.strip().startswith(access_tokens.PREFIX) else _by_sign_in
+    caller = request.state.caller = await by(request, token.strip())
+    bind_contextvars(user=caller.user)
+    return caller
+
+
+async def _by_sign_in(request: Request, token: str) -> Caller:
+    claims = await request.app.state.core.verifier.verify(token)
     user = request.state.user = claims["sub"]
     rows = (await request.state.unit.session.execute(_RIGHTS, {"user": user})).all()
     if not rows or rows[0].disabled:
@@ -95,9 +118,27 @@ async def authenticate(request: Request) -> Caller:
     if claims["iat"] < int(rows[0].created_at.timestamp()):
         raise InvalidToken("This access token was issued to an earlier user of that name; sign in.")
     permissions = {row.group_id: Permission.parse(row.permission) for row in rows if row.group_id}
-    caller = Caller(user=user, admin=rows[0].admin, permissions=permissions)
-    request.state.caller = caller
-    bind_contextvars(user=user)
+    return Caller(user=user, admin=rows[0].admin, permissions=permissions)
+
+
+async def _by_personal_token(request: Request, token: str) -> Caller:
+    rows = []
+    if access_tokens.is_token(token):
+        hashed = {"sha256": access_tokens.sha256(token)}
+        rows = (await request.state.unit.session.execute(_RIGHTS_OF_TOKEN, hashed)).all()
+    if not rows or rows[0].disabled:
+        raise InvalidToken("This personal access token is not known, has expired, or its user is disabled.")
+    user = request.state.user = rows[0].id
+    reach = Reach.of(rows[0].scopes)
+    permissions = {}
+    for row in rows:
+        if row.group_id and (most := reach.permission(row.group_id)):
+            permissions[row.group_id] = min(Permission.parse(row.permission), Permission.parse(most))
+    caller = Caller(user=user, admin=rows[0].admin and reach.admin, permissions=permissions, token=rows[0].token)
+    if reach.changes_nothing and request.method not in _READS:
+        request.state.caller = caller  # known, for the audit log
+        raise PermissionDenied("The scopes of this personal access token let it read only.", permission="edit")
+    request.app.state.core.last_uses.note(caller.token)
     return caller
 
 

@@ -65,4 +65,5 @@ def _act(
         code=code,
         request_id=get_contextvars().get("request_id", ""),
         address=address_of(request),
+        token=caller.token if caller else None,
     )

@@ -3,6 +3,7 @@
 Others may read a table; nobody else writes it. Invariants stand here as constraints, not only in code.
 """
 
+from shared.schema.access_tokens import AccessToken
 from shared.schema.audit import AuditEntry
 from shared.schema.base import Base
 from shared.schema.deployments import Deployment, DeploymentStep, Replica, Revision
@@ -17,6 +18,7 @@ from shared.schema.requests import IdempotentRequest
 from shared.schema.work import Lease
 
 __all__ = [
+    "AccessToken",
     "AuditEntry",
     "Base",
     "Blob",

@@ -6,6 +6,7 @@ altered or removed nevertheless, by a superuser say, the chain shows.
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import CheckConstraint, Identity, Index, String, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -36,6 +37,7 @@ class AuditEntry(Base):
     # No foreign keys: what was done stays on record when the user or the group has gone.
     user_id: Mapped[str | None] = mapped_column(String(63))
     group_id: Mapped[str | None] = mapped_column(String(40))
+    token: Mapped[UUID | None]
     action: Mapped[str] = mapped_column(String(100))
     method: Mapped[str] = mapped_column(String(10))
     path: Mapped[str] = mapped_column(String(1000))

@@ -12,9 +12,11 @@ from services.gateway.audit.domain import BEGINNING, Head, Sealed
 from shared.http import Caller, Permission
 from shared.schema import AuditEntry
 
+# What came later in the table's life stands at the end, where it is: lines that are sealed stay what they are.
 # Rendered by the database: its text of a jsonb is the same on every machine and in every version.
-_LINE = """jsonb_build_array(id, at AT TIME ZONE 'UTC', service, user_id, group_id, action, method, path, outcome,
-                             status, code, request_id, address, changes)::text AS line"""
+_LINE = """(jsonb_build_array(id, at AT TIME ZONE 'UTC', service, user_id, group_id, action, method, path, outcome,
+                             status, code, request_id, address, changes)
+    || CASE WHEN token IS NULL THEN '[]' ELSE jsonb_build_array(token) END)::text AS line"""
 _UNSEALED = text(f"""
     SELECT id, {_LINE} FROM audit_entries WHERE position IS NULL ORDER BY id LIMIT :limit
 """)  # noqa: S608  # constants only

@@ -1,6 +1,7 @@
 """Bodies of the audit log."""
 
 from typing import Any, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, Field
 
@@ -24,6 +25,7 @@ class EntryView(BaseModel):
     at: Timestamp
     service: str = Field(examples=["registry"])
     user: str | None = Field(description="null: not known", examples=["bob"])
+    token: UUID | None = Field(description="the personal access token that it was done with, if it was one")
     group: str | None = Field(description="the group whose permission was needed, if any", examples=["risk"])
     action: str = Field(description="the operation's id in the OpenAPI document", examples=["put_member"])
     method: str = Field(examples=["PUT"])

@@ -10,6 +10,7 @@ def view(row: AuditEntry) -> EntryView:
         at=row.at,
         service=row.service,
         user=row.user_id,
+        token=row.token,
         group=row.group_id,
         action=row.action,
         method=row.method,

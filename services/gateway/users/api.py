@@ -42,15 +42,18 @@ _TAKEN = "Another user has this name or e-mail address"
 
 @router.get("/me", summary="Who I am, and what I may")
 async def get_me(response: Response, caller: CurrentCaller, unit: CurrentUnit) -> Me:
+    """With a personal access token: what its scopes leave of it."""
     row = await queries.user_of(unit.session, caller.user)
     response.headers["ETag"] = etag(row.version)
-    groups = await queries.permissions_of(unit.session, caller.user)
     return Me(
         user=row.id,
         display_name=row.display_name,
         email=row.email,
-        admin=row.admin,
-        groups=[GroupPermission(group=group, permission=permission) for group, permission in groups],
+        admin=caller.admin,
+        groups=[
+            GroupPermission(group=group, permission=str(permission))
+            for group, permission in sorted(caller.permissions.items())
+        ],
     )
 
 
@@ -64,6 +67,7 @@ async def change_my_password(
     request: Request, body: PasswordChange, caller: CurrentCaller, unit: CurrentUnit, parts: CurrentParts
 ) -> None:
     """Ends all sign-ins of the user, this one too once its access token has expired."""
+    caller.require_sign_in()
     attempt = parts.throttle.take(user=caller.user, address=address_of(request), now=time.monotonic())
     known_hash = (await queries.user_of(unit.session, caller.user)).password_hash
     await unit.session.rollback()  # hashing takes its time, and the connection is needed by others

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.errors import NotFound
-from shared.schema import Member, User
+from shared.schema import User
 
 
 async def user_of(session: AsyncSession, user: str, *, for_update: bool = False) -> User:
@@ -26,14 +26,6 @@ async def page_of_users(session: AsyncSession, *, q: str | None, after: str | No
 
 async def count_users(session: AsyncSession, *, q: str | None) -> int:
     return int((await session.execute(select(func.count()).select_from(User).where(_matches(q)))).scalar_one())
-
-
-async def permissions_of(session: AsyncSession, user: str) -> list[tuple[str, str]]:
-    """`(group, permission)` pairs."""
-    rows = await session.execute(
-        select(Member.group_id, Member.permission).where(Member.user_id == user).order_by(Member.group_id)
-    )
-    return [(row.group_id, row.permission) for row in rows]
 
 
 async def active_admins(session: AsyncSession) -> set[str]:

@@ -1,0 +1,1 @@
+"""Personal access tokens: made, listed, revoked. What they look like and reach: shared.access_tokens."""
