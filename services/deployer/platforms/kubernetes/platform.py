@@ -143,6 +143,11 @@ class KubernetesPlatform:
         """See `Platform.deployments`."""
         return self._store.deployments()
 
+    async def versions(self, uid: UUID) -> set[int]:
+        """See `Platform.versions`."""
+        refused = {number for number, version in self._versions.get(uid, {}).items() if version.refused}
+        return self._store.versions(uid) | refused
+
     async def logs(
         self,
         uid: UUID,
@@ -252,6 +257,9 @@ class KubernetesPlatform:
                 await self._meter.look()
             except PlatformError as error:
                 log.info("kubernetes.usage_unknown", error=str(error))
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                # A server of metrics that says things in another way; it may be replaced.
+                log.warning("kubernetes.usage_not_understood", error=repr(error))
             await asyncio.sleep(USAGE_PERIOD)
 
     def _tidy(self, uid: UUID) -> None:

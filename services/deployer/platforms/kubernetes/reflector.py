@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from services.deployer.platforms.kubernetes.api import Api, WatchEvent
 from services.deployer.platforms.kubernetes.errors import ApiError, Gone, refusal
@@ -26,6 +26,7 @@ from shared.telemetry import get_logger
 log = get_logger(__name__)
 
 LISTS = Counter("moorage_kubernetes_lists_total", "Times that all objects of a kind were listed", ["kind"])
+WATCHED = Gauge("moorage_kubernetes_watched", "1 while what is known of a kind is up to date", ["kind"])
 WATCHES = Counter("moorage_kubernetes_watches_total", "Watches that have ended, and how", ["kind", "end"])
 
 _SHORT = 1.0  # seconds; a watch that did not live for longer is followed by a pause
@@ -130,6 +131,7 @@ class Reflector(Generic[RowT]):
             if self.trouble is not None:
                 log.info("kubernetes.watch_restored", kind=self._kind.plural)
             self.trouble = None
+            WATCHED.labels(self._kind.plural).set(1)
             async for event in events:
                 self._handle(event)
 
@@ -163,3 +165,4 @@ class Reflector(Generic[RowT]):
         if self.trouble is None:
             log.warning("kubernetes.watch_lost", kind=self._kind.plural, error=trouble)
         self.trouble = trouble
+        WATCHED.labels(self._kind.plural).set(0)

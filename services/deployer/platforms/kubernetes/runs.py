@@ -92,7 +92,7 @@ def is_pulling(pod: Pod) -> bool:
     """Whether it may still have to fetch its model."""
     pull = pod.container(INIT_CONTAINER)
     done = pull is None or (isinstance(pull.state, Terminated) and pull.state.exit_code == 0)
-    return not done and pod.deleting_since is None
+    return not done and pod.deleting_since is None and not is_over(pod)
 
 
 def restarts(pod: Pod) -> int:

@@ -39,7 +39,7 @@ _NO_IMAGE = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable", "SignatureValidationFailed"}
 )
 _NO_CONTAINER = frozenset({"CreateContainerConfigError", "CreateContainerError", "InvalidImageName"})
-_MISSING = re.compile(r'(?:secret|configmap|persistentvolumeclaim) "([^"]+)" not found')
+_MISSING = re.compile(r'(?:secret|configmap|persistentvolumeclaim) "([^"]+)" (?:not found|is being deleted)')
 _NO_ACCOUNT = "error looking up service account"  # a namespace that was only just made has none yet
 _DENIED = re.compile("permission denied|operation not permitted|(run|be) (as )?root", re.IGNORECASE)
 _AS_NOBODY = (
@@ -81,8 +81,9 @@ def judge(
 
 def removed(pod: Pod) -> Failure:
     """Of a pod that its node has thrown out, or that has ended for another reason of its own."""
-    memory = "memory" in pod.message
     reason = pod.reason or "Ended"
+    # A node that has too little left for a pod refuses it, in much the same words.
+    memory = reason == "Evicted" and "memory" in pod.message
     return Failure(
         cause=Cause.OUT_OF_MEMORY if memory else Cause.CRASH,
         message=f"Its node has ended it ({reason}): {pod.message}"
@@ -213,8 +214,10 @@ def _unmounted(pod: Pod, warnings: Sequence[PodWarning]) -> Verdict | None:
 
 
 def lacks_ours(pod: Pod) -> bool:
-    """Whether it waits for a Secret or ConfigMap that we are to make."""
-    container = runs.present(pod)
+    """Whether it waits for a Secret, a ConfigMap or a claim that we are to make."""
+    container, scheduled = runs.present(pod), pod.condition("PodScheduled")
+    if scheduled is not None and scheduled.status == "False":
+        return _is_coming(pod, scheduled.message)
     waiting = container.state if container is not None and isinstance(container.state, Waiting) else None
     return waiting is not None and waiting.reason in _NO_CONTAINER and _is_coming(pod, waiting.message)
 

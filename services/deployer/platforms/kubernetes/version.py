@@ -41,6 +41,8 @@ SCALER = f"{names.MANAGER}-scale"
 """The field manager that hands the number of replicas over to an autoscaler: a field that is left by its only manager
 is reset."""
 
+_NEEDED_TO_START = ("Secret", "ConfigMap", "PersistentVolumeClaim")
+
 
 class Version:
     def __init__(self, cluster: Cluster, uid: UUID, number: int) -> None:
@@ -243,7 +245,8 @@ class Version:
                 await self._api.delete(AUTOSCALER, each.namespace, each.name)
 
     async def _keep_fed(self, workload: Workload, root: Root, pods: Sequence[Pod], *, growing: bool) -> None:
-        """Renew what fresh pods need to start: the model's address that grows old, a Secret that somebody deleted."""
+        """Renew what fresh pods need to start: the model's address that grows old, what somebody deleted and no watch
+        tells of: a Secret, a claim that is shared."""
         pulling = growing or any(runs.is_pulling(pod) for pod in pods)
         old = time.monotonic() - self._url_made_at > self._cluster.url_seconds / 2
         now = datetime.now(UTC)
@@ -252,7 +255,7 @@ class Version:
         } - self._mended
         if (pulling and old and workload.template.model and workload.template.model.digest) or lacking:
             made = self._build(workload, replicas=None).dependents(root.uid)
-            await self._put_all(each for each in made if each["kind"] in ("Secret", "ConfigMap"))
+            await self._put_all(each for each in made if each["kind"] in _NEEDED_TO_START)
             self._mended = (self._mended & {pod.uid for pod in pods}) | lacking
 
     async def _prune(self, workload: Workload, root: Root, pods: Sequence[Pod]) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.deployer.platforms import Cause, Memory, Phase, Volume
+from services.deployer.platforms import Cause, LabelledClaim, Memory, Phase, Volume
+from services.deployer.platforms.kubernetes import names
 from tests.deployer.platforms.conftest import lived_in
 from tests.deployer.platforms.kubernetes.world import KubernetesWorld
 from tests.deployer.platforms.world import first, present, ready
@@ -88,3 +89,18 @@ async def test_another_installation_is_left_alone(
         await other.drive(other.workload(), first(lambda r: r.phase is Phase.READY))
         assert await world.platform.deployments() == {wanted.uid}
     assert len(ready(await world.platform.observe(wanted.uid))) == 1
+
+
+async def test_a_shared_claim_that_somebody_deletes_comes_back(world: KubernetesWorld) -> None:
+    claim = LabelledClaim(1 << 30, {"model": "mnist"})
+    wanted = world.workload(template=replace(world.template(), volumes=(Volume("data", "/data", claim),)))
+    path = f"/api/v1/namespaces/{world.namespace('risk')}/persistentvolumeclaims/{names.labelled_claim(claim)}"
+
+    def uid() -> str | None:
+        found = world.plane.admin.call("GET", path)
+        return found and str(found["metadata"]["uid"])
+
+    await world.drive(wanted, lambda found: bool(found) and uid() is not None)
+    before = uid()
+    world.plane.admin.call("DELETE", path)
+    await world.drive(wanted, lambda found: uid() not in (None, before))

@@ -73,5 +73,5 @@ async def test_an_image_of_roots_runs_as_somebody_else(world: KubernetesWorld, r
     (replica,) = await world.drive(wanted, first(lambda r: bool(r.failure and r.failure.evidence.log)))
     assert replica.failure is not None
     assert replica.failure.cause is Cause.CRASH
-    assert any(line.endswith(" 10001") for line in replica.failure.evidence.log)
+    assert any("uid=10001 gid=0" in line for line in replica.failure.evidence.log)
     assert "root" in replica.failure.advice

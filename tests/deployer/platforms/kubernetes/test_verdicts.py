@@ -366,6 +366,16 @@ def test_an_evicted_pod_says_why() -> None:
     )
 
 
+def test_a_pod_that_its_node_had_no_room_for_has_not_used_too_much() -> None:
+    words = "Pod was rejected: Node didn't have enough resource: memory, requested: 1, used: 2, capacity: 2"
+    assert told(pod(phase="Failed", reason="OutOfmemory", message=words))[0] is Cause.CRASH
+
+
+def test_a_shared_claim_that_is_missing_is_ours_to_make() -> None:
+    assert verdict.lacks_ours(unscheduled('persistentvolumeclaim "moorage-0a1b2c3d4e" not found'))
+    assert not verdict.lacks_ours(unscheduled('persistentvolumeclaim "lookup" not found'))
+
+
 def test_what_is_not_made_at_all_shows_under_the_deployments_name() -> None:
     words = 'pods "x" is forbidden: exceeded quota: gpus, requested: cpu=1, used: cpu=4, limited: cpu=4'
     refused = Condition("ReplicaFailure", "True", "FailedCreate", words, NOW)
