@@ -73,6 +73,9 @@ class NoPlatform:
     async def deployments(self) -> set[UUID]:
         return set()
 
+    async def versions(self, _: UUID) -> set[int]:
+        return set()
+
     async def watch(self) -> AsyncIterator[UUID]:
         await asyncio.Event().wait()
         yield UUID(int=0)

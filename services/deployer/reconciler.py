@@ -143,7 +143,7 @@ class Reconciler:
         for workload in wanted:
             await self._platform.apply(workload)
         observed = await self._platform.observe(uid)
-        for version in {replica.version for replica in observed} - {workload.version for workload in wanted}:
+        for version in await self._platform.versions(uid) - {workload.version for workload in wanted}:
             # A deleted version: once it is acknowledged that none of its replicas is sent requests, they may end.
             if not any(replica.id in keep for replica in observed if replica.version == version):
                 await self._platform.delete(uid, version)

@@ -31,7 +31,7 @@ def test_two_deployers_do_not_fight(cluster: Cluster) -> None:
     """On one database and one cluster; one of them dies at times. What is settled is not touched again."""
 
     async def storm() -> None:
-        storm = Storm(cluster, 10, seed=3)
+        storm = Storm(cluster, 8, seed=3, steps=4)
         async with _another_deployer(cluster):
             async with weather(cluster, deployer_dies, seed=3):
                 await storm.rage()

@@ -102,6 +102,19 @@ def test_what_is_taken_while_no_deployer_looks_comes_back(cluster: Cluster) -> N
         cluster.platform.wait_ready()
 
 
+def test_a_version_that_is_dropped_while_all_is_stopped_leaves_nothing(cluster: Cluster) -> None:
+    with deployed(cluster, {"id": "narrowed"}):
+        api = cluster.platform.api
+        version = {"model": f"{GROUP}/model/1", "instance_type": "tiny"}
+        api.post("/deployments/narrowed/versions", json=version).raise_for_status()
+        cluster.platform.wait_phase("narrowed", "Deployed")
+        api.post("/deployments/narrowed/stop").raise_for_status()
+        cluster.platform.wait_phase("narrowed", "Stopped")
+        wait_until(lambda: len(cluster.objects()["Pod"]) == 0, within=SETTLE, what="no pod is left")
+        api.delete("/deployments/narrowed/versions/1").raise_for_status()
+        wait_until(lambda: one_object(cluster, "Secret", "narrowed"), within=SETTLE, what="one version's objects")
+
+
 def test_an_autoscalers_replicas_are_left_alone(cluster: Cluster) -> None:
     with deployed(cluster, {"id": "scaled", "version": {"replicas": {"min": 1, "max": 4}}}):
         cluster.platform.wait_phase("scaled", "Deployed")

@@ -127,6 +127,9 @@ class FakePlatform:
     async def deployments(self) -> set[UUID]:
         return set(self.replicas)
 
+    async def versions(self, uid: UUID) -> set[int]:
+        return {replica.workload.version for replica in self.replicas.get(uid, {}).values()}
+
     async def logs(
         self,
         uid: UUID,

@@ -344,6 +344,9 @@ class Platform(Protocol):
     async def deployments(self) -> set[UUID]:
         """All deployments of which anything is left here, so that the caller finds those nobody wants."""
 
+    async def versions(self, uid: UUID) -> set[int]:
+        """Likewise of one deployment: a version may have no replica and yet have left something."""
+
     def logs(
         self,
         uid: UUID,

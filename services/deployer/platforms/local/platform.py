@@ -136,6 +136,10 @@ class LocalPlatform:
         """See `Platform.deployments`."""
         return set(self._replicas)
 
+    async def versions(self, uid: UUID) -> set[int]:
+        """See `Platform.versions`."""
+        return {replica.record.version for replica in self._of(uid)}
+
     async def logs(
         self,
         uid: UUID,
