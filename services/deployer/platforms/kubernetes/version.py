@@ -32,7 +32,7 @@ from services.deployer.platforms.kubernetes.kinds import (
 from services.deployer.platforms.kubernetes.manifests import Manifest, Manifests, build, field_manager, namespace
 from services.deployer.platforms.kubernetes.objects import Pod, Root
 from services.deployer.platforms.kubernetes.shape import Applied, Shape, is_scaled, resources
-from services.deployer.platforms.kubernetes.steps import Gate, Steps, decide
+from services.deployer.platforms.kubernetes.steps import Gate, Member, Steps, decide
 from services.deployer.platforms.platform import Replica, Workload
 
 LACKING = 5.0
@@ -173,11 +173,12 @@ class Version:
         if workload.replicas:
             revision = applied.revision if known and applied else self._build(workload, replicas=None).revision
         now = observation.scale(root)
+        members = [observation.member(pod, root) for pod in pods]
         steps = decide(
             wanted=min(max(root.replicas, workload.replicas), workload.most) if scaled else workload.replicas,
             revision=revision,
             scale=now,
-            members=[observation.member(pod, root) for pod in pods],
+            members=members,
             keep=workload.keep,
             serving=workload.serving,
             now=time.time(),
@@ -185,6 +186,7 @@ class Version:
         )
         self.held = not steps.roll
         await self._take(steps, {pod.name: pod for pod in pods})
+        self._look_at_drained(members, marked=bool(steps.mark))
         if not scaled:
             await self._remove_autoscaler()
         if workload.replicas and steps.roll and not (known and applied and applied.stands(root, self._store)):
@@ -280,12 +282,19 @@ class Version:
     async def _take(self, steps: Steps, pods: dict[str, Pod]) -> None:
         if steps.mark:
             await asyncio.gather(*(self._mark(pods[name]) for name in steps.mark))
-            self._cluster.look_again(self._uid, self._cluster.options.settle_seconds)
         await asyncio.gather(
             *(self._release(pods[name]) for name in steps.release),
             *(self._open(pods[name]) for name in steps.open),
             *(self._api.delete(POD, pods[name].namespace, name, uid=pods[name].uid) for name in steps.delete),
         )
+
+    def _look_at_drained(self, members: Sequence[Member], *, marked: bool) -> None:
+        """Each time anew: another deployer may have marked a pod, or the one before us."""
+        settle, now = self._cluster.options.settle_seconds, time.time()
+        since = [m.draining_since for m in members if m.draining_since is not None and m.gate is not Gate.RELEASED]
+        left = [settle - (now - each) for each in since] + ([settle] if marked else [])
+        if waits := [each for each in left if each > 0]:
+            self._cluster.look_again(self._uid, min(waits))
 
     async def _mark(self, pod: Pod) -> None:
         annotations = {names.DRAINING: datetime.now(UTC).isoformat()}

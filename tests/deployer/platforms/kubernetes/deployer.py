@@ -37,7 +37,7 @@ class Deployer:
         except PlatformError:
             asyncio.get_running_loop().call_later(0.5, self._again, uid)
         self.told[uid] = frozenset(r.id for r in await self.platform.observe(uid) if r.phase is Phase.READY)
-        if self.told[uid] != routed:
+        if not self.told[uid] == told == routed == self.routed.get(uid, frozenset()):
             asyncio.get_running_loop().call_later(self.lag, self._acknowledge, uid, self.told[uid])
 
     def _acknowledge(self, uid: UUID, told: frozenset[str]) -> None:
