@@ -82,7 +82,6 @@ class Running:
 @dataclass(frozen=True, slots=True)
 class Terminated:
     exit_code: int
-    signal: int
     reason: str
     message: str
     started_at: datetime | None
@@ -115,8 +114,6 @@ class Pod(Item):
     reason: str
     message: str
     ip: str
-    node: str
-    started_at: datetime | None
     conditions: tuple[Condition, ...]
     init_containers: tuple[Container, ...]
     containers: tuple[Container, ...]
@@ -136,14 +133,13 @@ class Pod(Item):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodWarning:
-    """An event of type Warning about a pod; `at`: the last time that it happened."""
+    """An event of type Warning about a pod."""
 
     uid: str
     pod: str
     reason: str
     message: str
     count: int = field(compare=False)
-    at: datetime | None = field(compare=False)
     resource_version: int = field(compare=False)
 
     @property

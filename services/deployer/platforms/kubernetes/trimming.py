@@ -39,7 +39,6 @@ _POD_CONDITIONS: Mapping[str, str | None] = {
     "PodScheduled": None,
     "ContainersReady": None,
     "Ready": None,
-    "DisruptionTarget": None,
     names.IN_SERVICE: None,
 }
 
@@ -80,8 +79,6 @@ def trim_pod(found: Object) -> Pod | None:
         reason=intern(status.get("reason") or ""),
         message=status.get("message") or "",
         ip=status.get("podIP") or "",
-        node=intern(spec.get("nodeName") or ""),
-        started_at=_time(status.get("startTime")),
         conditions=_conditions(status, _POD_CONDITIONS),
         init_containers=_containers(spec.get("initContainers"), status.get("initContainerStatuses")),
         containers=_containers(spec.get("containers"), status.get("containerStatuses")),
@@ -95,14 +92,12 @@ def trim_warning(found: Object) -> PodWarning | None:
     if _OUR_POD.match(about.get("name") or "") is None:
         return None
     metadata, series = found["metadata"], found.get("series") or {}
-    at = series.get("lastObservedTime") or found.get("lastTimestamp") or found.get("eventTime")
     return PodWarning(
         uid=metadata["uid"],
         pod=about.get("uid") or "",
         reason=intern(found.get("reason") or ""),
         message=found.get("message") or "",
         count=int(series.get("count") or found.get("count") or 1),
-        at=_time(at or metadata.get("creationTimestamp")),
         resource_version=int(metadata["resourceVersion"]),
     )
 
@@ -206,7 +201,6 @@ def _terminated(found: Object | None) -> Terminated | None:
         return None
     return Terminated(
         exit_code=int(found.get("exitCode", 0)),
-        signal=int(found.get("signal", 0)),
         reason=intern(found.get("reason") or ""),
         message=found.get("message") or "",
         started_at=_time(found.get("startedAt")),

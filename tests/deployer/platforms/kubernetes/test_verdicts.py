@@ -27,7 +27,7 @@ BORN = NOW - timedelta(seconds=300)
 ROOT = "churn-v1-0b2f8a4e"
 PATIENCE = 30.0
 
-DONE = Terminated(0, 0, "Completed", "", BORN, BORN)
+DONE = Terminated(0, "Completed", "", BORN, BORN)
 
 
 def at(seconds: float) -> datetime:
@@ -35,7 +35,7 @@ def at(seconds: float) -> datetime:
 
 
 def ended(code: int, *, reason: str = "Error", message: str = "", began: float = 10, took: float = 5) -> Terminated:
-    return Terminated(code, 0, reason, message, at(began), at(began + took))
+    return Terminated(code, reason, message, at(began), at(began + took))
 
 
 def container(name: str = names.CONTAINER, **facts: Any) -> Container:
@@ -73,8 +73,6 @@ def pod(*containers: Container, conditions: tuple[Condition, ...] = (), **facts:
         "reason": "",
         "message": "",
         "ip": "10.244.0.7",
-        "node": "n1",
-        "started_at": BORN,
         "conditions": (condition("ContainersReady", False), *conditions),
         "init_containers": (),
         **facts,
@@ -109,7 +107,7 @@ def root(**facts: Any) -> Root:
 
 def warning(reason: str, message: str, *, version: int = 1, count: int = 1) -> PodWarning:
     return PodWarning(
-        uid=f"e{version}", pod="p1", reason=reason, message=message, count=count, at=NOW, resource_version=version
+        uid=f"e{version}", pod="p1", reason=reason, message=message, count=count, resource_version=version
     )
 
 
@@ -328,7 +326,7 @@ def test_what_we_are_about_to_make_is_no_failure() -> None:
 
 def unscheduled(message: str, *, since: float = 299) -> Pod:
     trouble = condition("PodScheduled", False, since=since, reason="Unschedulable", message=message)
-    return pod(container(state=None), conditions=(trouble,), phase="Pending", ip="", node="")
+    return pod(container(state=None), conditions=(trouble,), phase="Pending", ip="")
 
 
 def test_no_place_is_a_failure_only_after_a_while() -> None:
