@@ -1,7 +1,8 @@
 """Personal access tokens: what they look like, and how far they reach. Pure; what is kept of them is in shared.schema.
 
 `moorpat_`, 43 characters with 256 random bits, 6 with their CRC-32: a scanner of leaked secrets knows one by its looks,
-and a mistyped or made-up one is refused without a look into the database.
+and a mistyped or made-up one is refused without a look into the database. The secrets of service accounts look alike,
+but for their prefix.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 PREFIX = "moorpat_"
+SECRET_PREFIX = "moorsec_"  # noqa: S105  # what all of them begin with
 ADMIN = "admin"
 ALL_GROUPS = "*"
 SCOPE = r"^(admin|(\*|[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?):(read|edit|manage))$"
@@ -22,9 +24,9 @@ _RANDOM, _CHECK = 43, 6
 _TOKEN = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{_RANDOM + _CHECK}}}")
 
 
-def new_token() -> str:
+def new_token(prefix: str = PREFIX) -> str:
     body = _base62(secrets.randbits(256), _RANDOM)
-    return PREFIX + body + _checksum(body)
+    return prefix + body + _checksum(body)
 
 
 def is_token(text: str) -> bool:

@@ -68,6 +68,7 @@ class InvalidToken(MoorageError):
     code = "invalid_token"
     title = "The caller is not known"
     denial = True
+    scheme: ClassVar[str] = "Bearer"
 
 
 class PermissionDenied(MoorageError):

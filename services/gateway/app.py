@@ -26,6 +26,7 @@ from services.gateway.parts import Parts
 from services.gateway.reconciler import Reconciler
 from services.gateway.reference.api import router as reference
 from services.gateway.reference.documents import Documents
+from services.gateway.service_accounts.api import router as service_accounts
 from services.gateway.settings import GatewaySettings
 from services.gateway.users.api import router as users
 from shared.http import create_app
@@ -99,7 +100,7 @@ def build(settings: GatewaySettings) -> FastAPI:
         service="gateway",
         title="Moorage gateway",
         core=core,
-        routers=[identity, users, access_tokens, audit, clients, endpoint],
+        routers=[identity, users, access_tokens, service_accounts, audit, clients, endpoint],
         lifespan=running,
         ready=not_ready,
         kinds=[OAuthProblem],

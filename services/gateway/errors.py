@@ -5,13 +5,15 @@ BadRequest
     ├── InvalidRequest
     ├── InvalidGrant
     └── UnsupportedGrantType
+InvalidToken
+└── InvalidClient             a service account's credentials are not good: 401, also with a member `error`
 Conflict
 └── LastAdmin                 the platform would be left without an administrator
 """
 
 from typing import Any
 
-from shared.errors import BadRequest, Conflict
+from shared.errors import BadRequest, Conflict, InvalidToken
 
 
 class OAuthError(BadRequest):
@@ -35,6 +37,15 @@ class InvalidGrant(OAuthError):
 class UnsupportedGrantType(OAuthError):
     code = "unsupported_grant_type"
     title = "This grant type is not offered"
+
+
+class InvalidClient(InvalidToken):
+    code = "invalid_client"
+    title = "The client credentials are not good"
+    scheme = "Basic"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, error=self.code, error_description=detail)
 
 
 class LastAdmin(Conflict):

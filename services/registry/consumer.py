@@ -11,7 +11,7 @@ from services.registry.groups.commands import ensure_personal
 from shared.events import CloudEvent
 from shared.events.gateway import USER_CREATED
 from shared.outbox import first_delivery
-from shared.schema import Group, User
+from shared.schema import Group, ServiceAccount, User
 from shared.service import Core
 from shared.telemetry import get_logger
 
@@ -43,7 +43,10 @@ async def resync(core: Core) -> None:
 
 
 async def _scan(core: Core) -> None:
-    without = select(User.id).where(~exists().where(Group.personal_of == User.id)).order_by(User.id).limit(_BATCH)
+    without = select(User.id).where(
+        ~exists().where(Group.personal_of == User.id), ~exists().where(ServiceAccount.user_id == User.id)
+    )
+    without = without.order_by(User.id).limit(_BATCH)
     last = ""
     while True:
         async with core.sessions.begin() as session:

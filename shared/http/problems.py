@@ -131,7 +131,7 @@ def render(error: errors.MoorageError) -> ProblemResponse:
     if isinstance(error, errors.ValidationFailed):
         facts["errors"] = [{"pointer": p.pointer, "message": p.message} for p in error.problems]
     if isinstance(error, errors.InvalidToken):
-        headers["WWW-Authenticate"] = 'Bearer realm="moorage"'
+        headers["WWW-Authenticate"] = f'{error.scheme} realm="moorage"'
     if isinstance(error, errors.TooManyRequests | errors.Unavailable):
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
     return problem(status, error.code, error.title, error.detail, facts=facts, headers=headers)

@@ -15,6 +15,7 @@ from shared.schema.instance_types import InstanceType
 from shared.schema.metrics import Rollup, ScrapeSource, latency_samples, request_samples
 from shared.schema.models import Blob, BlobUpload, Model, ModelAlias, ModelCurve, ModelVersion, Upload
 from shared.schema.requests import IdempotentRequest
+from shared.schema.service_accounts import ServiceAccount
 from shared.schema.work import Lease
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Rollup",
     "Route",
     "ScrapeSource",
+    "ServiceAccount",
     "SigningKey",
     "Upload",
     "User",

@@ -136,7 +136,8 @@ async def test_errors_speak_oauth_and_rfc_9457(gateway: Gateway) -> None:
         ({}, "invalid_request"),
         ({"grant_type": "password", "username": "ana"}, "invalid_request"),
         ({"grant_type": "refresh_token"}, "invalid_request"),
-        ({"grant_type": "client_credentials"}, "unsupported_grant_type"),
+        ({"grant_type": "client_credentials"}, "invalid_request"),
+        ({"grant_type": "implicit"}, "unsupported_grant_type"),
         ({"grant_type": "refresh_token", "refresh_token": "made up"}, "invalid_grant"),
     ]
     for form, code in wrong:

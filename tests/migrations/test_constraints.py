@@ -95,6 +95,9 @@ VIOLATIONS = {
     "ck_blobs_digest_sha256": "UPDATE blobs SET digest = 'md5:x'",
     "ck_blobs_size_not_negative": "UPDATE blobs SET size = -1",
     "ck_uploads_size_not_negative": "INSERT INTO uploads (id, user_id, size) VALUES (gen_random_uuid(), 'ana', -1)",
+    "ck_service_accounts_overlap_whole": """
+        INSERT INTO service_accounts (user_id, description, sha256, previous_sha256, created_by, version)
+        VALUES ('u', '', 'x', 'y', 'u', 1)""",
     "ck_audit_entries_outcome_known": f"{_ENTRY} 'maybe', NULL, NULL)",
     "ck_audit_entries_position_with_hash": f"{_ENTRY} 'done', 1, NULL)",
     "ck_idempotent_requests_answer_with_status": "UPDATE idempotent_requests SET status = 200",

@@ -1,9 +1,11 @@
 """Pure rules of sign-in: when signing keys are made and which one signs, what a user name is."""
 
+import base64
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import unquote_plus
 
 KEY_LIFE = timedelta(days=90)
 """How long a key signs."""
@@ -42,3 +44,15 @@ def signing_key(keys: Iterable[KeyAge], *, now: datetime) -> KeyAge | None:
 
 def is_user_name(name: str) -> bool:
     return _USER.fullmatch(name) is not None
+
+
+def basic_credentials(header: str) -> tuple[str, str] | None:
+    """`(client, secret)` of an Authorization header, or None. Each was form-encoded first (RFC 6749, 2.3.1)."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        client, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return (unquote_plus(client), unquote_plus(secret)) if colon else None

@@ -11,7 +11,11 @@ class TokenAnswer(BaseModel):
     access_token: str = Field(description="send it as `Authorization: Bearer …`")
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  # OAuth's word for the kind
     expires_in: int = Field(description="seconds that the access token is good for", examples=[3600])
-    refresh_token: str = Field(description="gives the next pair of tokens, once")
+    refresh_token: str | None = Field(
+        default=None,
+        description="gives the next pair of tokens, once; not there for client credentials, which are good again",
+        exclude_if=lambda token: token is None,
+    )
 
 
 class OAuthProblem(Problem):

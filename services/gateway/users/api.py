@@ -154,6 +154,8 @@ async def update_user(
         changes["password_hash"] = await parts.passwords.hash(changes.pop("password"))
     row = await queries.user_of(unit.session, user, for_update=True)
     check_match(if_match, row.version)
+    if "password_hash" in changes and await queries.is_of_service(unit.session, user):
+        raise ValidationFailed.of("/password", "a service account has none; give it a new secret instead")
     await commands.change_user(unit.session, row, changes)
     response.headers["ETag"] = etag(row.version)
     return _view(row)

@@ -26,8 +26,9 @@ async def create_user(
     email: str | None = None,
     admin: bool = False,
     password_hash: str | None,
+    of_service: bool = False,
 ) -> User:
-    """Raises NameTaken."""
+    """A user `of_service` gets no personal group. Raises NameTaken."""
     statement = (
         insert(User)
         .values(id=user, display_name=display_name, email=email, admin=admin, password_hash=password_hash)
@@ -37,7 +38,7 @@ async def create_user(
     row = (await session.execute(statement)).scalar_one_or_none()
     if row is None:
         raise NameTaken(f"There is a user {user} or one with this e-mail address already.", user=user)
-    await outbox.append(session, USER_CREATED, user, user=user)
+    await outbox.append(session, USER_CHANGED if of_service else USER_CREATED, user, user=user)
     return row
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.errors import NotFound
-from shared.schema import User
+from shared.schema import ServiceAccount, User
 
 
 async def user_of(session: AsyncSession, user: str, *, for_update: bool = False) -> User:
@@ -26,6 +26,10 @@ async def page_of_users(session: AsyncSession, *, q: str | None, after: str | No
 
 async def count_users(session: AsyncSession, *, q: str | None) -> int:
     return int((await session.execute(select(func.count()).select_from(User).where(_matches(q)))).scalar_one())
+
+
+async def is_of_service(session: AsyncSession, user: str) -> bool:
+    return await session.get(ServiceAccount, user) is not None
 
 
 async def active_admins(session: AsyncSession) -> set[str]:
