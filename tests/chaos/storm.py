@@ -246,7 +246,7 @@ class _Client:
 
     async def _persist(self, call: Callable[[], Awaitable[httpx.Response]], *, missing: bool = False) -> None:
         """Repeat it until the API itself has answered; a 5xx or a cut connection is no answer."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + 2 * PATIENCE
         while True:
             try:
                 answer = await call()
@@ -256,5 +256,5 @@ class _Client:
                 last = answer.text
             except httpx.HTTPError as error:
                 last = repr(error)
-            assert time.monotonic() < deadline, f"no answer: {last}"
-            await asyncio.sleep(0.1)
+            assert time.monotonic() < deadline, f"no answer to {self._wanted.id}: {last}"
+            await asyncio.sleep(self._chance.uniform(0.1, 1.0))  # all at once they would be its next trouble
