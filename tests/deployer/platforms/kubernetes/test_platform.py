@@ -120,6 +120,7 @@ async def test_a_birth_costs_a_call_for_each_object_and_replica(control_plane: C
             wanted = world.workload(3, template=template)
             await deployer.want(wanted)
             await deployer.serves(wanted)
+            await versions(world, wanted.uid)  # once all of them are in service
             assert asked[:2] == ["PATCH deployments", "PATCH secrets"]
             assert len(asked) == 2 + 3, asked
             assert deployer.woken <= 2 * 3 + 1, "once when it is there, once when it is ready"

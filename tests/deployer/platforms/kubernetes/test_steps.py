@@ -208,7 +208,7 @@ class Rollouts(RuleBasedStateMachine):
         assert (self.cluster.replicas, self.cluster.surge) == (self.wanted, None)
 
 
-Rollouts.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+Rollouts.TestCase.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
 TestRollouts = Rollouts.TestCase
 
 
