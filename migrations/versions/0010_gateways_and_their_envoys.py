@@ -20,6 +20,7 @@ def upgrade() -> None:
     )
     jsonb = postgresql.JSONB(none_as_null=True, astext_type=sa.Text())
     op.add_column('routes', sa.Column('acks', jsonb, server_default=sa.text("'{}'"), nullable=False))
+    op.add_column('routes', sa.Column('clients_generation', sa.BigInteger(), server_default='0', nullable=False))
     # Until now one gateway wrote the rows; unless it was called otherwise, its word stands and need not be said again.
     op.execute("""
         UPDATE routes SET acks = jsonb_build_object('gateway', jsonb_build_object(
@@ -29,5 +30,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_column('routes', 'clients_generation')
     op.drop_column('routes', 'acks')
     op.drop_table('envoys')

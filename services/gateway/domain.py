@@ -51,8 +51,8 @@ class ClientRow:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the Envoys of one gateway, or of all, have acknowledged of one deployment. `clients` is a hash over those
-    that may call, which only another gateway looks at."""
+    """What the Envoys of one gateway, or of all, have acknowledged of one deployment. `clients` is the generation of
+    its clients, at which only another gateway looks."""
 
     generation: int = 0
     endpoints_generation: int = 0
@@ -80,6 +80,7 @@ class DeploymentRow:
     recorded: Record | None
     mark: Mark
     said: Mapping[str, Record] = field(default_factory=dict)
+    clients_generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ def _record(row: DeploymentRow) -> Record:
         generation=row.generation,
         endpoints_generation=row.endpoints_generation,
         weights={} if row.deleted else effective_weights(row.weights, routable=routable),
-        clients=row.mark[-1],
+        clients=row.clients_generation,
     )
 
 
@@ -199,8 +200,9 @@ def elsewhere(row: DeploymentRow, *, gateways: Collection[str]) -> Outcome:
         said = row.said.get(gateway) or Record()
         if said.rejected is not None:
             return Rejected(said.rejected)
-        behind = said.generation < wanted.generation or said.endpoints_generation < wanted.endpoints_generation
-        if behind or said.clients != wanted.clients:
+        reached = (said.generation, said.endpoints_generation, said.clients)
+        due = (wanted.generation, wanted.endpoints_generation, wanted.clients)
+        if any(have < want for have, want in zip(reached, due, strict=True)):
             return Pending(f"The Envoys of gateway {gateway} have not all acknowledged it yet")
     return Enforced(None)
 

@@ -28,7 +28,7 @@ _ROWS = f"""
         (SELECT jsonb_agg(jsonb_build_array(c.name, c.sha1, extract(epoch FROM c.expires_at),
             c.previous_sha1, extract(epoch FROM c.previous_until), c.mark))
          FROM endpoint_clients c WHERE c.uid = d.uid) AS clients,
-        coalesce(o.acks, '{{}}') AS acks
+        coalesce(o.acks, '{{}}') AS acks, coalesce(o.clients_generation, 0) AS clients_generation
     FROM deployments d LEFT JOIN routes o ON o.uid = d.uid
     WHERE d.purged_at IS NULL"""  # noqa: S608  # constants only
 
@@ -89,6 +89,7 @@ def _deployment(row: Row[Any], gateway: str) -> DeploymentRow:
         recorded=said.get(gateway),
         mark=_mark(row),
         said=said,
+        clients_generation=row.clients_generation,
     )
 
 

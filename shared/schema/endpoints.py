@@ -53,7 +53,8 @@ class Route(Base):
     """What every Envoy has acknowledged: spec generation, replica set, weights in effect.
 
     `rejected` holds Envoy's words when it refused the configuration; the last good one then stays in force. `acks` is
-    what each gateway says of its own Envoys; the other columns are what all gateways with an Envoy say together.
+    what each gateway says of its own Envoys; the other columns are what all gateways with an Envoy say together, but for
+    `clients_generation`, which counts the changes to the clients.
     """
 
     __tablename__ = "routes"
@@ -68,3 +69,4 @@ class Route(Base):
     rejected: Mapped[str | None]
     enforced_at: Mapped[datetime] = mapped_column(server_default=func.now())
     acks: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    clients_generation: Mapped[int] = mapped_column(default=0, server_default=text("0"))

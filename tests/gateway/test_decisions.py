@@ -193,15 +193,16 @@ def test_gateways_agree_on_the_least_that_one_of_them_says_and_take_nothing_back
 @pytest.mark.parametrize(
     ("said", "outcome"),
     [
-        (Record(generation=3, endpoints_generation=2), Enforced),
-        (Record(generation=2, endpoints_generation=2), Pending),
-        (Record(generation=3, endpoints_generation=1), Pending),
-        (Record(generation=3, endpoints_generation=2, clients=9), Pending),
-        (Record(generation=3, endpoints_generation=2, rejected="no"), Rejected),
+        (Record(generation=3, endpoints_generation=2, clients=4), Enforced),
+        (Record(generation=3, endpoints_generation=2, clients=5), Enforced),
+        (Record(generation=2, endpoints_generation=2, clients=4), Pending),
+        (Record(generation=3, endpoints_generation=1, clients=4), Pending),
+        (Record(generation=3, endpoints_generation=2, clients=3), Pending),
+        (Record(generation=3, endpoints_generation=2, clients=4, rejected="no"), Rejected),
     ],
 )
 def test_what_another_gateway_says(said: Record, outcome: type[Outcome]) -> None:
-    live = row(said={"a": Record(generation=3, endpoints_generation=2), "b": said})
+    live = row(said={"a": Record(generation=3, endpoints_generation=2, clients=4), "b": said}, clients_generation=4)
     assert isinstance(elsewhere(live, gateways={"a", "b"}), outcome)
     assert isinstance(elsewhere(live, gateways={"a"}), Enforced)
     assert isinstance(elsewhere(live, gateways={"c"}), Pending)

@@ -72,6 +72,10 @@ async def test_every_gateways_envoys_have_to_follow(gateway_of: GatewayOf, tmp_p
 
         # One Envoy hangs. Nothing is said to be enforced, neither in the rows nor in an answer, until it follows.
         envoys[1].signal(signal.SIGSTOP)
+        # One who is let in and out again leaves the clients as they were, which is not to say that it is out there.
+        passing = {"params": {"timeout": 0.5}, "headers": ana}
+        await here.http.post(CLIENTS, json={"name": "passing"}, **passing)
+        assert (await here.http.delete(f"{CLIENTS}/passing", **passing)).json()["enforced"] is False
         await here.deployer.change("churn", weights={1: 0, 2: 100})
         answer = await here.http.delete(f"{CLIENTS}/batch", params={"timeout": 1}, headers=ana)
         assert answer.json()["enforced"] is False

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from sqlalchemy import bindparam
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,7 +11,15 @@ from services.gateway.clients.queries import Owner, count_clients, count_overlap
 from shared import outbox
 from shared.errors import LimitReached, NameTaken
 from shared.events.gateway import CLIENT_CHANGED
-from shared.schema import EndpointClient
+from shared.schema import EndpointClient, Route
+
+# A count, and no hash over the clients: one that is let in and out again leaves them as they were, and yet it matters
+# whether an Envoy has heard of neither, or of the first alone.
+_ONE_MORE = (
+    insert(Route)
+    .values(uid=bindparam("uid"), clients_generation=1)
+    .on_conflict_do_update(index_elements=[Route.uid], set_={"clients_generation": Route.clients_generation + 1})
+)
 
 
 async def add_client(
@@ -70,4 +79,5 @@ async def revoke_client(session: AsyncSession, owner: Owner, row: EndpointClient
 
 
 async def _changed(session: AsyncSession, owner: Owner, name: str) -> None:
+    await session.execute(_ONE_MORE, {"uid": owner.uid})
     await outbox.append(session, CLIENT_CHANGED, str(owner.uid), id=owner.id, client=name)
