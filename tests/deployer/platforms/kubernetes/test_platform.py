@@ -114,6 +114,7 @@ async def test_a_birth_costs_a_call_for_each_object_and_replica(control_plane: C
             await deployer.want(world.workload())  # makes the namespace
             (warm,) = deployer.wanted
             await deployer.serves(deployer.wanted[warm])
+            await versions(world, warm)
             asked.clear()
             deployer.woken = 0
             template = replace(world.template(), model=Model("fraud", 3, "sha256:" + "0" * 64))
