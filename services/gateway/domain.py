@@ -240,14 +240,17 @@ class Enforcement:
                 return cls(False, reason)
 
     @classmethod
-    def recorded(cls, record: Record | None, *, generation: int, wanted: Mapping[int, int]) -> "Enforcement":
-        """Whether Envoy has acknowledged this generation, with the weights as wanted."""
+    def recorded(
+        cls, record: Record | None, *, generation: int, wanted: Mapping[int, int], missing: Collection[str] = ()
+    ) -> "Enforcement":
+        """Whether Envoy has acknowledged this generation, with the weights as wanted; `missing` ones may be why not."""
         if record is None:
             return cls(False, "Envoy has not acknowledged anything of this deployment yet.")
         if record.rejected is not None:
             return cls(False, f"Envoy refuses it and keeps the last good state: {record.rejected}")
         if record.generation < generation:
-            return cls(False, "Envoy has not acknowledged the latest change yet.")
+            names = f" Out of reach: {', '.join(sorted(missing))}." if missing else ""
+            return cls(False, f"Envoy has not acknowledged the latest change yet.{names}")
         if record.weights != wanted:
             return cls(False, "A version with weight has no ready replica; the others take its share.")
         return cls(True)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 
+from prometheus_client import Gauge
 from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 
@@ -18,6 +19,8 @@ from shared.database import HINTS, Sessions, is_disconnect
 from shared.telemetry import get_logger
 
 log = get_logger(__name__)
+
+ENVOYS = Gauge("moorage_gateway_envoys", "Envoys of this gateway: connected, or missing and waited for", ["state"])
 
 _BEAT = 10.0
 _BEAT_IN_DOUBT = 0.5
@@ -86,6 +89,8 @@ class Fleet:
         self._gateways = gateways
         self.others = frozenset(gateways.values()) - {self._gateway}
         self._store.expect(self._ours(gateways), elsewhere=bool(self.others))
+        ENVOYS.labels("connected").set(len(self._store.nodes))
+        ENVOYS.labels("missing").set(len(self._store.missing))
 
     def hint(self, kind: str, _: str) -> None:
         """For `Hints.listen`: who of the others has an Envoy is known at once."""

@@ -76,6 +76,11 @@ class Reconciler:
         if (deployment := self._ids.get(uid)) is not None:
             self._controller.wake(deployment)
 
+    @property
+    def missing(self) -> frozenset[str]:
+        """The Envoys of ours that are out of reach, and perhaps still routing by what they had."""
+        return self._store.missing
+
     def knows(self, uid: UUID) -> bool:
         return uid in self._ids
 
@@ -100,7 +105,7 @@ class Reconciler:
         finally:
             waiter.cancel()
             self._keep_waiting(deployment, [])
-        if missing := self._store.missing:
+        if missing := self.missing:
             cause = f"Out of reach, and perhaps still routing as before: {', '.join(sorted(missing))}"
         elif self._store.connected:
             cause = f"Envoy has not acknowledged it within {within:g} s"

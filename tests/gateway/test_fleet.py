@@ -155,6 +155,9 @@ async def test_who_is_gone_for_good_is_not_waited_for_for_ever(gateway_of: Gatew
             before = await deployer.route(uid)
             assert before is not None
             assert before.generation == 1
+            reader = await here.people.add("rita", groups=[("risk", "read")])
+            page = (await here.http.get("/api/v1/deployments/churn/endpoint", headers=reader)).json()
+            assert (page["enforced"], "edge-3" in page["reason"]) == (False, True)
             await deployer.settled(uid)
         # A gateway, and all its Envoys.
         await deployer.change("churn", stopped=False)

@@ -27,7 +27,8 @@ async def get_endpoint(
     recorded = None
     if row.recorded is not None:
         recorded = Record(row.recorded, row.endpoints_generation, parse_weights(row.weights), row.rejected)
-    state = Enforcement.recorded(recorded, generation=row.generation, wanted=weights)
+    missing = parts.reconciler.missing
+    state = Enforcement.recorded(recorded, generation=row.generation, wanted=weights, missing=missing)
     return Endpoint(
         url=url_of(base, row.id),
         versions={str(number): version_url(base, row.id, number) for number in sorted(versions)},
