@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,13 +19,18 @@ Bad = Callable[[Cluster, random.Random], Coroutine[Any, Any, None]]
 
 
 async def deployer_dies(cluster: Cluster, chance: random.Random) -> None:
-    """kill -9 at any moment, at times while it starts; its supervisor starts it again."""
-    port = cluster.platform.here.ports["deployer"]
+    """kill -9 at any moment, at times while it starts; its supervisor starts it again.
+
+    It lives for about as long as its start takes: on a busy machine too it gets something done in between.
+    """
+    port, took = cluster.platform.here.ports["deployer"], 2.0
     while True:
-        await asyncio.sleep(chance.uniform(0.2, 5.0))
+        await asyncio.sleep(took * chance.uniform(0.1, 2.5))
         await asyncio.to_thread(cluster.platform.kill, "deployer")
         if chance.random() < 0.75:
+            began = time.monotonic()
             await until(lambda: probe_http("127.0.0.1", port, "/healthz", deadline=2), within=60)
+            took = time.monotonic() - began
 
 
 async def api_server_dies(cluster: Cluster, chance: random.Random) -> None:
