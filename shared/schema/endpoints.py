@@ -53,8 +53,8 @@ class Route(Base):
     """What every Envoy has acknowledged: spec generation, replica set, weights in effect.
 
     `rejected` holds Envoy's words when it refused the configuration; the last good one then stays in force. `acks` is
-    what each gateway says of its own Envoys; the other columns are what all gateways with an Envoy say together, but for
-    `clients_generation`, which counts the changes to the clients.
+    what each gateway says of its own Envoys; the other columns are what all gateways with an Envoy say together, but
+    for `clients_generation`, which counts the changes to the clients.
     """
 
     __tablename__ = "routes"
