@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from deploy.embedded.supervisor import Supervisor
 from deploy.embedded.units import units
 from shared.process import Process, processes
 from tests.support.ports import free_port
+from tests.support.postgres import database_folder
 
 START_SECONDS = 90.0
 
@@ -109,16 +111,17 @@ def wait_until(condition: Callable[[], Any], *, within: float, what: str) -> Any
 
 @contextmanager
 def running_platform(folder: Path, **environment: str) -> Iterator[RunningPlatform]:
-    """Start everything in `folder`, sign in, and stop everything in the end; nothing may be left."""
-    folder.chmod(0o711)
-    for parent in folder.parents[:2]:  # PostgreSQL's own user passes through pytest's private folders
-        parent.chmod(0o711)
-    here = Installation.open(folder / "home", port=free_port())
+    """Start everything, sign in, and stop everything in the end; nothing may be left but the logs, in `folder`."""
+    with database_folder() as own:
+        yield from _platform(Installation.open(own / "home", port=free_port()), folder / "logs", environment)
+
+
+def _platform(here: Installation, logs: Path, environment: Mapping[str, str]) -> Iterator[RunningPlatform]:
     before = {key: os.environ.get(key) for key in environment}
     os.environ.update(environment)
     try:
         asyncio.run(start_supervisor(here))
-        wait_until(lambda: asyncio.run(_all_ready(here)), within=START_SECONDS, what=_logs(here))
+        wait_until(lambda: asyncio.run(_all_ready(here)), within=START_SECONDS, what=f"all processes ready; see {logs}")
         password = create_admin(here)
         assert password
         with httpx.Client(base_url=here.url, timeout=30) as http:
@@ -131,6 +134,7 @@ def running_platform(folder: Path, **environment: str) -> Iterator[RunningPlatfo
                 yield RunningPlatform(here=here, api=api, http=http, password=password, secrets=secrets)
     finally:
         asyncio.run(down(here, Console(quiet=True)))
+        shutil.copytree(here.logs, logs, dirs_exist_ok=True)
         for key, value in before.items():
             if value is None:
                 os.environ.pop(key, None)
@@ -147,10 +151,6 @@ async def _all_ready(here: Installation) -> bool:
 
 def _ok(answer: httpx.Response) -> httpx.Response | None:
     return answer if answer.is_success else None
-
-
-def _logs(here: Installation) -> str:
-    return f"all processes ready; see {here.logs}"
 
 
 def _command_line(pid: int) -> str:
