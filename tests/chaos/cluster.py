@@ -23,7 +23,7 @@ from tests.support.platform import RunningPlatform, running_platform
 GROUP = "fire"
 NAMESPACE = f"moorage-{GROUP}"
 OURS = "app.kubernetes.io/managed-by=moorage"
-UID, VERSION = "moorage.io/uid", "moorage.io/version"
+UID, VERSION, DEPLOYMENT = "moorage.io/uid", "moorage.io/version", "moorage.io/deployment"
 KINDS = {
     "Deployment": "/apis/apps/v1/deployments",
     "ReplicaSet": "/apis/apps/v1/replicasets",
