@@ -34,7 +34,7 @@ servers: $(VENV)/dev
 	$(BIN)/python -m tests.servers build
 
 test: servers
-	$(BIN)/python -m pytest $(TESTS) -n 2 --dist loadgroup --cov --cov-report=term:skip-covered -q
+	$(BIN)/python -m pytest $(TESTS) -n 3 --dist loadgroup --cov --cov-report=term:skip-covered -q
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

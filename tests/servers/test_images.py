@@ -22,7 +22,7 @@ from tests.servers.node import Node
 from tests.servers.pods import Pods, container
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("node")]
 
 
 @pytest.fixture

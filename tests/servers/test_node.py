@@ -18,7 +18,7 @@ from tests.servers.node import Node
 from tests.servers.pods import Pods, container, pod_spec
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("node")]
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def real_cluster(real_node: Node) -> tuple[ControlPlane, Path]:
 
 
 @pytest.fixture(
-    params=["local", pytest.param("kubernetes", marks=[pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")])]
+    params=["local", pytest.param("kubernetes", marks=[pytest.mark.kubernetes, pytest.mark.xdist_group("node")])]
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     if request.param == "local":
@@ -86,11 +86,13 @@ async def lived_in(world: World) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        uids = await world.platform.deployments()
-        for uid in uids:
-            await world.platform.delete(uid)
-        for uid in uids:
-            await gone(world, uid)
-            assert world.leftovers(uid) == []
-        await world.platform.close()
-        world.clear()
+        try:
+            uids = await world.platform.deployments()
+            for uid in uids:
+                await world.platform.delete(uid)
+            for uid in uids:
+                await gone(world, uid)
+                assert world.leftovers(uid) == []
+        finally:
+            await world.platform.close()
+            world.clear()

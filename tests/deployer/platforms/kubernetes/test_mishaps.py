@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.deployer.platforms import Cause, LabelledClaim, Memory, Phase, Volume
+from services.deployer.platforms import Cause, LabelledClaim, Memory, Phase, Replica, Volume, Workload
 from services.deployer.platforms.kubernetes import names
 from tests.deployer.platforms.conftest import lived_in
 from tests.deployer.platforms.kubernetes.world import KubernetesWorld
@@ -35,6 +36,17 @@ async def world(control_plane: ControlPlane, kubeconfig: Path) -> AsyncIterator[
         yield made
 
 
+def has_ended(pod: str, found: list[Replica]) -> bool:
+    return any(r.id == pod and r.phase is Phase.ENDED for r in found)
+
+
+async def is_calm(world: KubernetesWorld, wanted: Workload, pod: str) -> bool:
+    """Its gate is open and kwok has taken note, which would otherwise write its status over ours."""
+    await world.platform.apply(replace(wanted, keep=frozenset({pod}), serving=frozenset({pod})))
+    conditions = world.plane.admin.call("GET", f"{pods(world)}/{pod}")["status"]["conditions"]
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
 def pods(world: KubernetesWorld) -> str:
     return f"/api/v1/namespaces/{world.namespace('risk')}/pods"
 
@@ -48,8 +60,11 @@ async def test_of_the_pods_that_nodes_throw_out_the_last_few_stay(world: Kuberne
             "reason": "Evicted",
             "message": "The node was low on resource: ephemeral-storage.",
         }
-        world.plane.admin.call("PATCH", f"{pods(world)}/{ready(found)[0].id}/status", {"status": evicted})
-        await world.eventually(wanted.uid, lambda found: not ready(found))
+        pod = ready(found)[0].id
+        await until(partial(is_calm, world, wanted, pod))
+        path = f"{pods(world)}/{pod}"
+        world.plane.admin.call("PATCH", f"{path}/status", {"status": evicted})
+        await world.eventually(wanted.uid, partial(has_ended, pod))
     found = await world.drive(wanted, lambda found: len(found) == 4 and len(ready(found)) == 1)
     assert len(present(found)) == 1
     assert all(r.failure and "ephemeral-storage" in r.failure.message for r in found if r.phase is Phase.ENDED)

@@ -19,7 +19,7 @@ from tests.servers import images
 from tests.servers.kubernetes import ControlPlane
 from tests.servers.node import Node
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("node")]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ KINDS = "deployments,replicasets,pods,services,configmaps,secrets,horizontalpoda
 
 
 class KubernetesWorld(World):
-    """`kubeconfig` is the service account's. Namespaces are of this world alone."""
+    """`kubeconfig` is the service account's. An installation of its own on the cluster, with namespaces of its own."""
 
     deadline = 60.0
     measures = False
@@ -23,7 +23,7 @@ class KubernetesWorld(World):
     def __init__(self, plane: ControlPlane, kubeconfig: Path, *, image: str, **options: Any) -> None:
         self.plane, self.kubeconfig, self.image = plane, kubeconfig, image
         self._prefix = f"w{uuid4().hex[:8]}"
-        given = {"drain_seconds": 0, "settle_seconds": 0.3, **options}
+        given = {"drain_seconds": 0, "settle_seconds": 0.3, "installation": self._prefix, **options}
         self.options = Options(model_server_image=image, namespace=f"{self._prefix}-{{group}}", **given)
         self.platform = self.another()
 
