@@ -22,7 +22,6 @@ def test_demo_holds_every_check_and_leaves_nothing() -> None:
 
 @pytest.mark.kafka
 @pytest.mark.kubernetes
-@pytest.mark.xdist_group("node")
 def test_demo_on_kafka_and_kubernetes() -> None:
     packages.require(packages.NODE)
     for needed in (

@@ -148,7 +148,7 @@ async def test_watches_cut_every_second_lose_nothing(api: Api, faults: Faults, n
     before = lists_of_pods()
     async with watching(faults) as it:
         uids = await churn(api, namespace, pods=1000, seed=1)
-        await until(lambda: it.is_as_the_cluster(api), within=10)
+        await until(lambda: it.is_as_the_cluster(api), within=40)
         assert set(uids) <= set(it.told)
         assert lists_of_pods() == before + 1
 
@@ -171,7 +171,7 @@ async def test_a_storm_of_refusals_loses_nothing(api: Api, faults: Faults, names
             churn(api, namespace, pods=60, seed=2), it.api.apply(samples.config_map(uid, namespace=namespace))
         )
         await until(lambda: it.store.resources(uid, kinds.CONFIG_MAP), within=15)
-        await until(lambda: it.is_as_the_cluster(api), within=15)
+        await until(lambda: it.is_as_the_cluster(api), within=40)
         faults.refuse = lambda request: status(503, "gone for good")
         with pytest.raises(ApiError, match="gone for good"):
             await it.api.apply(samples.config_map(uid, namespace=namespace))
