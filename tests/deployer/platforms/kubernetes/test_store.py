@@ -34,15 +34,16 @@ class Watched:
         self.store = store
         self.told = told
 
-    async def is_as_the_cluster(self, api: Api) -> bool:
-        """All pods and Deployments of ours, each in its latest state."""
+    async def is_as_the_cluster(self, api: Api, namespace: str) -> bool:
+        """All pods and Deployments of ours in there, each in its latest state. Elsewhere others are at work."""
         for kind, trim, rows in (
             (kinds.POD, trimming.trim_pod, self.store.pods),
             (kinds.DEPLOYMENT, trimming.trim_root, self.store.roots),
         ):
             listed = [trim(item) async for page in api.pages(kind, selector=names.OURS) for item in page.items]
-            there = {row.uid: row for row in listed if row is not None}
-            here = {row.uid: row for uid in self.store.deployments() for row in rows(uid)}
+            known = [row for uid in self.store.deployments() for row in rows(uid)]
+            there = {row.uid: row for row in listed if row is not None and row.namespace == namespace}
+            here = {row.uid: row for row in known if row.namespace == namespace}
             if there != here:
                 return False
         return True
@@ -148,7 +149,7 @@ async def test_watches_cut_every_second_lose_nothing(api: Api, faults: Faults, n
     before = lists_of_pods()
     async with watching(faults) as it:
         uids = await churn(api, namespace, pods=1000, seed=1)
-        await until(lambda: it.is_as_the_cluster(api), within=40)
+        await until(lambda: it.is_as_the_cluster(api, namespace), within=40)
         assert set(uids) <= set(it.told)
         assert lists_of_pods() == before + 1
 
@@ -171,7 +172,7 @@ async def test_a_storm_of_refusals_loses_nothing(api: Api, faults: Faults, names
             churn(api, namespace, pods=60, seed=2), it.api.apply(samples.config_map(uid, namespace=namespace))
         )
         await until(lambda: it.store.resources(uid, kinds.CONFIG_MAP), within=15)
-        await until(lambda: it.is_as_the_cluster(api), within=40)
+        await until(lambda: it.is_as_the_cluster(api, namespace), within=40)
         faults.refuse = lambda request: status(503, "gone for good")
         with pytest.raises(ApiError, match="gone for good"):
             await it.api.apply(samples.config_map(uid, namespace=namespace))
