@@ -33,7 +33,7 @@ class Published:
 KEY = generate_key_pair("key-1")
 NOW = time.time()
 ODD_KIDS = (None, 1, [], {}, "", "../key-1", "x" * 900)
-GOOD = {"iss": "moorage", "aud": "moorage", "sub": "ana", "iat": int(NOW), "exp": int(NOW) + 600}
+GOOD = {"iss": "moorage", "aud": "moorage", "sub": "ana", "iat": int(NOW), "exp": int(NOW) + 86_400}
 
 
 def made(key: KeyPair = KEY, **options: Any) -> str:
