@@ -34,7 +34,7 @@ servers: $(VENV)/dev
 	$(BIN)/python -m tests.servers build
 
 test: servers
-	$(BIN)/python -m pytest $(TESTS) -n 3 --dist loadgroup --reruns 2 --cov --cov-report=term:skip-covered -q -rR
+	$(BIN)/python -m pytest $(TESTS) -n 3 --dist loadgroup --reruns 3 --cov --cov-report=term:skip-covered -q -rR
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

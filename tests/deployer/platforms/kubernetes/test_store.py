@@ -51,7 +51,7 @@ class Watched:
 
 @contextlib.asynccontextmanager
 async def watching(plane_or_proxy: ControlPlane | Faults, *, namespace: str | None = None) -> AsyncIterator[Watched]:
-    async with Api(Connection(kubeconfig=plane_or_proxy.kubeconfig), patience=4) as api:
+    async with Api(Connection(kubeconfig=plane_or_proxy.kubeconfig), patience=8) as api:
         told: Counter[UUID] = Counter()
         store = Store(api, lambda uid: told.update([uid]), namespace=namespace)
         await store.start()
@@ -179,7 +179,7 @@ async def test_a_storm_of_refusals_loses_nothing(api: Api, faults: Faults, names
         await until(lambda: it.store.trouble)
         before = faults.requests
         await asyncio.sleep(2)
-        assert faults.requests - before < 60  # of eight watches, whose pauses are up to five seconds by and by
+        assert faults.requests - before < 100  # of eight watches, whose pauses are up to five seconds by and by
 
 
 async def test_a_server_that_was_killed_and_has_forgotten(mortal: ControlPlane) -> None:
