@@ -218,7 +218,7 @@ async def measure(url: str, tokens: dict[str, str], *, creates: int, rows: int, 
         for who, headers in (("admin", root), ("40 groups", user)):
             for name, query in order:
                 path = f"/deployments?limit=50&{query}"
-                taken = await timed(1, lambda _, path=path, headers=headers: http.get(path, headers=headers))  # type: ignore[misc]
+                taken = await timed(1, lambda _, path=path, headers=headers: http.get(path, headers=headers))
                 figures.setdefault(f"list: {name} ({who})", []).extend(taken)
         figures["list"] = [each for name, every in figures.items() if name.startswith("list: ") for each in every]
         figures["list: counted (admin)"] = await timed(

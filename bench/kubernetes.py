@@ -271,7 +271,7 @@ class Bench:
 
 
 async def _until_none(http: httpx.AsyncClient, path: str) -> None:
-    while (await http.get(path, params={"limit": 1})).json()["items"]:  # noqa: ASYNC110
+    while (await http.get(path, params={"limit": 1})).json()["items"]:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.2)
 
 

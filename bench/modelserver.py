@@ -100,7 +100,7 @@ def floor(folder: Path, port: int) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     service = module.InferenceService(str(folder))
-    Messages = Callable[[], Awaitable[MutableMapping[str, Any]]]  # noqa: N806
+    Messages = Callable[[], Awaitable[MutableMapping[str, Any]]]  # noqa: N806 - a type
 
     async def app(scope: MutableMapping[str, Any], receive: Messages, send: Callable[..., Awaitable[None]]) -> None:
         body = b""
@@ -353,7 +353,7 @@ def echo(port: int) -> None:
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             self.transport = cast(asyncio.WriteTransport, transport)
 
-        def data_received(self, data: bytes) -> None:  # noqa: ARG002
+        def data_received(self, data: bytes) -> None:  # noqa: ARG002 - asyncio's signature
             self.transport.write(answer)
 
     async def serve() -> None:

@@ -103,7 +103,7 @@ async def measure(
         seen: set[tuple[str, str]] = set()
         for who, name, query in everything:
             path, headers = f"/models?limit=50&{query}", people[who]
-            taken = await timed(1, lambda _, path=path, headers=headers: http.get(path, headers=headers))  # type: ignore[misc]
+            taken = await timed(1, lambda _, path=path, headers=headers: http.get(path, headers=headers))
             if (who, name) in seen:  # the first one reads it from the disk
                 figures.setdefault(f"list: {name} ({who})", []).extend(taken)
             seen.add((who, name))

@@ -45,7 +45,7 @@ class Housekeeping:
 
     async def run(self) -> None:
         # The services start together; they need not all look at once, nor while everything starts.
-        await asyncio.sleep(self._every * random.uniform(0.01, 0.1))  # noqa: S311
+        await asyncio.sleep(self._every * random.uniform(0.01, 0.1))  # noqa: S311 - spread, not secret
         while True:
             try:
                 await self.tidy()

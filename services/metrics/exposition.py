@@ -40,7 +40,7 @@ _LATENCIES = f"""
     JOIN deployments d ON d.uid = s.uid AND d.deleted_at IS NULL, unnest(s.bins, s.counts) AS h (bin, count)
     WHERE s.code NOT BETWEEN 400 AND 499
     GROUP BY d.id, d.group_id, s.version, h.bin ORDER BY d.id, s.version
-"""  # noqa: S608
+"""  # noqa: S608 - constants
 
 
 async def endpoints(sessions: Sessions) -> str:

@@ -38,4 +38,4 @@ def _docstrings(source: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    print(table())  # noqa: T201
+    print(table())  # noqa: T201 - a command's answer

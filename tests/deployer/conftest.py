@@ -48,12 +48,12 @@ class Deployer:
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
-    async def deploy(self, id: str = "churn", **fields: Any) -> Any:  # noqa: A002
+    async def deploy(self, id: str = "churn", **fields: Any) -> Any:  # noqa: A002 - the API's word
         """Published and settled."""
         body = {"id": id, "model": "risk/churn/1", **fields}
         return await self.ok("POST", "/deployments?wait=settled&timeout=10", body)
 
-    async def until(self, condition: Callable[[dict[str, Any]], Any], id: str = "churn") -> dict[str, Any]:  # noqa: A002
+    async def until(self, condition: Callable[[dict[str, Any]], Any], id: str = "churn") -> dict[str, Any]:  # noqa: A002 - the API's word
         """The document once `condition` holds of it."""
         document: dict[str, Any] = {}
 
@@ -65,7 +65,7 @@ class Deployer:
         await eventually(holds, lambda: f"{document.get('status')}")
         return document
 
-    async def until_phase(self, phase: str, id: str = "churn") -> dict[str, Any]:  # noqa: A002
+    async def until_phase(self, phase: str, id: str = "churn") -> dict[str, Any]:  # noqa: A002 - the API's word
         def reached(document: dict[str, Any]) -> bool:
             status = document["status"]
             return status["phase"] == phase and status["observed_generation"] == document["generation"]

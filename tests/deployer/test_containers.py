@@ -222,7 +222,7 @@ async def test_a_stopped_deployment_keeps_its_storage_and_its_address(deployer: 
         applied.append(workload)
         await apply(workload)
 
-    deployer.platform.apply = noted  # type: ignore[method-assign]
+    deployer.platform.apply = noted
     await deployer.ok("POST", "/deployments/churn/stop?wait=settled&timeout=10")
     last = applied[-1]
     assert (last.replicas, last.most) == (0, 0)
@@ -254,7 +254,7 @@ async def test_more_than_the_least_is_fine(deployer: Deployer) -> None:
     async def scaled(workload: Workload) -> None:
         await apply(replace(workload, replicas=workload.most))
 
-    deployer.platform.apply = scaled  # type: ignore[method-assign]
+    deployer.platform.apply = scaled
     await deployer.ok("PATCH", "/deployments/churn", {"description": "busy"})
     document = await deployer.until(lambda document: document["status"]["versions"][0]["ready"] == 4)
     status = document["status"]

@@ -203,10 +203,10 @@ def test_a_template_is_made_of_what_a_replica_is_made_of() -> None:
 
     plain = digest(spec())
     for change in ({"description": "x"}, {"metadata": {"a": "b"}}, {"access": "public"}, {"traffic": {"weights": {}}}):
-        assert digest({**spec(), **change}) == plain  # type: ignore[typeddict-item]
+        assert digest({**spec(), **change}) == plain
     assert digest(spec(version(replicas=9))) == plain
     for other in ({"env": {"A": "1"}}, {"restart": 1}, {"model": "risk/churn/4"}, {"digest": None}):
-        assert digest(spec({**version(), **other})) != plain  # type: ignore[typeddict-item]
+        assert digest(spec({**version(), **other})) != plain
     # With a secret in it, it tells nothing to who guesses: the same secret elsewhere has another digest.
     sealed = spec({**version(), "env": {"KEY": vault.seal("hunter2")}})
     assert digest(sealed) == digest(sealed)

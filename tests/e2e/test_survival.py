@@ -41,7 +41,7 @@ class Caller:
 
 
 @pytest.fixture
-def survivor(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+def survivor(tmp_path_factory: pytest.TempPathFactory):
     with running_platform(tmp_path_factory.mktemp("survivor")) as running:
         running.group("lab")
         size = {"id": "tiny", "name": "Tiny", "cpu": "100m", "memory": "256Mi"}

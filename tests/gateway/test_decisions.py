@@ -86,7 +86,7 @@ def row(**changes: object) -> DeploymentRow:
         recorded=None,
         mark=(uid, 3, 2, False, 0),
     )
-    return replace(made, **changes)  # type: ignore[arg-type]  # a test's own mistakes show at once
+    return replace(made, **changes)
 
 
 def test_a_plan_says_what_is_recorded_once_it_is_enforced() -> None:

@@ -177,7 +177,7 @@ def settings_of(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 def parsed(environment: Mapping[str, str]) -> GatewaySettings:
     names = {name.removeprefix("MOORAGE_").lower(): value for name, value in environment.items()}
-    return GatewaySettings(**names)  # type: ignore[arg-type]  # as the environment has them: text
+    return GatewaySettings(**names)
 
 
 @asynccontextmanager

@@ -91,7 +91,7 @@ def run_batch(replica: Replica, requests: list[dict[str, object]]) -> list[httpx
         queued = []
         for number, request in enumerate(requests, start=1):
             queued.append(pool.submit(replica.predict, request))
-            until(lambda number=number: waiting(replica) == number, what="it waits")  # type: ignore[misc]
+            until(lambda number=number: waiting(replica) == number, what="it waits")
         (folder_of(replica) / "go").touch()
         assert held.result().status_code == 200
         return [answer.result() for answer in queued]

@@ -116,7 +116,7 @@ async def running_registry(environment: dict[str, str], folder: Path, **settings
 
 def tar(files: dict[str, bytes], mode: str = "w:gz") -> bytes:
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode=mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=packed, mode=mode) as archive:
         for name, data in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)

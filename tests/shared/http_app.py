@@ -144,7 +144,7 @@ async def fail(how: str, unit: CurrentUnit) -> None:
         case "mistake":
             raise RuntimeError("the password is swordfish")
         case "quota":
-            raise QuotaExceeded("too much", requested=Decimal("0.5"), limit=Decimal(4), at=datetime(2026, 1, 1))  # noqa: DTZ001
+            raise QuotaExceeded("too much", requested=Decimal("0.5"), limit=Decimal(4), at=datetime(2026, 1, 1))  # noqa: DTZ001 - a naive time is the case
         case "check":
             secret = "sword" + "fish"
             await run(

@@ -86,7 +86,7 @@ async def test_a_bad_field_is_named_by_a_json_pointer(client: httpx.AsyncClient)
     assert {error["pointer"]: error["message"] for error in document["errors"]}["/a~1b~0c"] == "is not a known field"
     assert "/name" in {error["pointer"] for error in document["errors"]}
     broken = await client.post(f"{API}/things", content=b'{"name" 1}', headers={"Content-Type": "application/json"})
-    assert problem(broken, 422, "validation_failed")["errors"][0]["pointer"] == ""  # type: ignore[index]
+    assert problem(broken, 422, "validation_failed")["errors"][0]["pointer"] == ""
 
 
 async def test_nesting_that_is_sane_and_unicode_come_through(

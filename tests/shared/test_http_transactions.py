@@ -126,7 +126,7 @@ async def test_a_streamed_answer_is_not_kept(client: httpx.AsyncClient, admin: a
 
 async def test_odd_keys(client: httpx.AsyncClient) -> None:
     for odd in (b"", b"x" * 256, b"\xff\x00", b"a\tb"):
-        answer = await client.post(f"{API}/things", json={"name": "x"}, headers={"Idempotency-Key": odd})  # type: ignore[dict-item]
+        answer = await client.post(f"{API}/things", json={"name": "x"}, headers={"Idempotency-Key": odd})
         problem(answer, 422, "validation_failed")
 
 
@@ -167,7 +167,7 @@ async def test_the_answer_after_waiting_is_the_one_that_is_given_again(
 
 async def test_without_the_database_every_answer_is_503_and_afterwards_all_is_well(server: Server) -> None:
     settings = ServiceSettings(
-        database_url=server.postgres.url,  # type: ignore[arg-type]
+        database_url=server.postgres.url,
         secret_key=SecretStr(b64encode(os.urandom(32)).decode()),
         database_connections=4,
     )

@@ -70,8 +70,8 @@ async def list_deployments(
     paging: Paging,
     public_url: PublicUrl,
     q: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="words in id or name")] = None,
-    group: Annotated[list[DnsLabel], Query(max_length=100, description="of these groups")] = [],  # noqa: B006
-    phase: Annotated[list[Phase], Query(description="in one of these phases")] = [],  # noqa: B006
+    group: Annotated[list[DnsLabel], Query(max_length=100, description="of these groups")] = [],  # noqa: B006 - FastAPI copies it for each request
+    phase: Annotated[list[Phase], Query(description="in one of these phases")] = [],  # noqa: B006 - FastAPI copies it for each request
     mine: Annotated[bool, Query(description="deployed by me")] = False,
     sort: Annotated[Sort, Query(description="by `updated_at`, rows move while they are changed")] = "id",
     last_event_id: LastEventId = None,

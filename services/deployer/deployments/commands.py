@@ -94,7 +94,7 @@ class Commands:
             return await self._create(body, wanted=body.versions, group=body.group, given=id, model=id)
         return await self._replace(id, body)
 
-    async def _replace(self, id: str, body: PutDeployment) -> Accepted:  # noqa: A002
+    async def _replace(self, id: str, body: PutDeployment) -> Accepted:  # noqa: A002 - the API's word
         row = await self._locked(id)
         if body.group not in (None, row.group_id):
             raise ValidationFailed.of("/group", f"is {row.group_id} and never changes")
@@ -112,7 +112,7 @@ class Commands:
 
         return await self._change(row, draft, action="update", message=body.message)
 
-    async def patch(self, id: str, body: PatchDeployment) -> Accepted:  # noqa: A002
+    async def patch(self, id: str, body: PatchDeployment) -> Accepted:  # noqa: A002 - the API's word
         async def draft(row: Deployment, spec: Spec, resolver: Resolver) -> Spec:
             limit = self.versions_limit
             return await drafts.patched(
@@ -121,40 +121,40 @@ class Commands:
 
         return await self._change(await self._locked(id), draft, action="update", message=body.message)
 
-    async def add_version(self, id: str, body: NewVersion) -> Accepted:  # noqa: A002
+    async def add_version(self, id: str, body: NewVersion) -> Accepted:  # noqa: A002 - the API's word
         row = await self._locked(id)
         return await self._change(
             row, self._with_version(body, row.last_version + 1), action="add_version", message=body.message
         )
 
-    async def replace_version(self, id: str, number: int, body: NewVersion) -> Accepted:  # noqa: A002
+    async def replace_version(self, id: str, number: int, body: NewVersion) -> Accepted:  # noqa: A002 - the API's word
         row = await self._locked_version(id, number)
         return await self._change(row, self._with_version(body, number), action="replace_version", message=body.message)
 
-    async def patch_version(self, id: str, number: int, body: PatchVersion) -> Accepted:  # noqa: A002
+    async def patch_version(self, id: str, number: int, body: PatchVersion) -> Accepted:  # noqa: A002 - the API's word
         async def draft(_: Deployment, spec: Spec, resolver: Resolver) -> Spec:
             return await drafts.patched_version(body, number=number, standing=spec, resolver=resolver)
 
         row = await self._locked_version(id, number)
         return await self._change(row, draft, action="update", message=body.message)
 
-    async def delete_version(self, id: str, number: int, *, message: str) -> Accepted:  # noqa: A002
+    async def delete_version(self, id: str, number: int, *, message: str) -> Accepted:  # noqa: A002 - the API's word
         async def draft(row: Deployment, spec: Spec, _: Resolver) -> Spec:
             return drafts.without_version(number, standing=spec, last=row.last_version, limit=self.versions_limit)
 
         row = await self._locked_version(id, number)
         return await self._change(row, draft, action="delete_version", message=message)
 
-    async def stop(self, id: str, *, message: str) -> Accepted:  # noqa: A002
+    async def stop(self, id: str, *, message: str) -> Accepted:  # noqa: A002 - the API's word
         """Whoever deployed it may stop it, managers any."""
         row = await self._locked(id, own=True)
         return await self._change(row, _same, stopped=True, action="stop", message=message)
 
-    async def start(self, id: str, *, message: str) -> Accepted:  # noqa: A002
+    async def start(self, id: str, *, message: str) -> Accepted:  # noqa: A002 - the API's word
         row = await self._locked(id)
         return await self._change(row, _same, stopped=False, action="start", message=message)
 
-    async def redeploy(self, id: str, *, message: str) -> Accepted:  # noqa: A002
+    async def redeploy(self, id: str, *, message: str) -> Accepted:  # noqa: A002 - the API's word
         """The same specification with fresh replicas."""
 
         async def draft(_: Deployment, spec: Spec, __: Resolver) -> Spec:
@@ -162,7 +162,7 @@ class Commands:
 
         return await self._change(await self._locked(id), draft, action="redeploy", message=message)
 
-    async def roll_back(self, id: str, *, revision: int, message: str) -> Accepted:  # noqa: A002
+    async def roll_back(self, id: str, *, revision: int, message: str) -> Accepted:  # noqa: A002 - the API's word
         """The state of an earlier revision again, as a new revision. A stopped deployment stays stopped."""
         row = await self._locked(id)
         kept = await self.session.get(Revision, (row.uid, revision))
@@ -187,7 +187,7 @@ class Commands:
         message = message or f"roll back to revision {revision}"
         return await self._change(row, draft, action="rollback", message=message)
 
-    async def delete(self, id: str, *, message: str) -> Accepted:  # noqa: A002
+    async def delete(self, id: str, *, message: str) -> Accepted:  # noqa: A002 - the API's word
         """Whoever deployed it may delete it, managers any. The history stays."""
         row = await self._locked(id, own=True)
         diff = difference(_spec(row), None, stopped_before=row.stopped)
@@ -251,7 +251,7 @@ class Commands:
             taken.add(id_)
         raise NameTaken(f"There is already a deployment {id_}; choose another id.", id=id_)
 
-    async def _locked(self, id: str, *, own: bool = False) -> Deployment:  # noqa: A002
+    async def _locked(self, id: str, *, own: bool = False) -> Deployment:  # noqa: A002 - the API's word
         """The lock comes after the rights (which hang on what never changes): whoever has none holds up nobody."""
         seen = await queries.live(self.session, id)
         if seen is None:
@@ -269,7 +269,7 @@ class Commands:
         permission = Permission.EDIT if mine or not own else Permission.MANAGE
         self.caller.require(permission, row.group_id, kind="deployment", name=row.id)
 
-    async def _locked_version(self, id: str, number: int) -> Deployment:  # noqa: A002
+    async def _locked_version(self, id: str, number: int) -> Deployment:  # noqa: A002 - the API's word
         row = await self._locked(id)
         if version_of(_spec(row), number) is None:
             raise NotFound.named("version", f"{id}/versions/{number}")

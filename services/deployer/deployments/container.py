@@ -36,7 +36,7 @@ CONFIG_BYTES = 512 * 2**10
 RESERVED_PATHS = ("/config", "/dev", "/models", "/proc", "/sys", "/tmp")  # noqa: S108  # in a container, not here
 """Where the platform itself mounts something."""
 
-SHARED_MEMORY = "/dev/shm"  # noqa: S108
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - in a container, not here
 """The one place below them that is the user's: numeric libraries pass tensors between processes there."""
 
 _PART = r"[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*"

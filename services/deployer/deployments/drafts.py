@@ -67,7 +67,7 @@ async def desired(
 async def patched(
     body: PatchDeployment,
     *,
-    id: str,  # noqa: A002
+    id: str,  # noqa: A002 - the API's word
     standing: Spec,
     last: int,
     limit: int,

@@ -56,7 +56,7 @@ async def deployment_by_uid(session: AsyncSession, uid: UUID) -> Found | None:
     return Found(*found) if found else None
 
 
-async def live(session: AsyncSession, id: str) -> Deployment | None:  # noqa: A002
+async def live(session: AsyncSession, id: str) -> Deployment | None:  # noqa: A002 - the API's word
     statement = select(Deployment).where(Deployment.id == id, Deployment.deleted_at.is_(None))
     return (await session.execute(statement)).scalar_one_or_none()
 
@@ -71,7 +71,7 @@ async def deployment_to_change(session: AsyncSession, uid: UUID) -> Deployment |
     return (await session.execute(statement.execution_options(populate_existing=True))).scalar_one_or_none()
 
 
-async def with_history(session: AsyncSession, id: str) -> Deployment | None:  # noqa: A002
+async def with_history(session: AsyncSession, id: str) -> Deployment | None:  # noqa: A002 - the API's word
     """By id, the live one or else the one deleted last; or by uid, whatever has become of it."""
     by_uid: list[ColumnElement[bool]] = []
     with contextlib.suppress(ValueError):
@@ -249,7 +249,7 @@ async def has_address(session: AsyncSession, address: str, port: int, *, but: UU
     return (await session.execute(statement)).first() is not None
 
 
-async def instance_type(session: AsyncSession, group: str, *, id: str | None) -> InstanceType | None:  # noqa: A002
+async def instance_type(session: AsyncSession, group: str, *, id: str | None) -> InstanceType | None:  # noqa: A002 - the API's word
     """One that the group may use: by its id, or else the smallest. Held like a model version: the registry locks
     what it is about to remove or to change."""
     open_to = or_(InstanceType.groups.is_(None), InstanceType.groups.contains([group]))

@@ -179,7 +179,7 @@ class Resolver:
             framework=found.framework,
         )
 
-    async def _instance_type(self, id: str | None, *, pointer: str) -> tuple[str, Size]:  # noqa: A002
+    async def _instance_type(self, id: str | None, *, pointer: str) -> tuple[str, Size]:  # noqa: A002 - the API's word
         found = await queries.instance_type(self.session, self.group, id=id)
         if found is None:
             what = f"there is no instance type {id}" if id else "there is no instance type"

@@ -29,7 +29,7 @@ _POLL = 2.0
 """A hint may be lost."""
 
 
-async def wait_until(core: Core, uid: UUID, *, wait: str, generation: int, timeout: float, public_url: str) -> Any:  # noqa: ASYNC109
+async def wait_until(core: Core, uid: UUID, *, wait: str, generation: int, timeout: float, public_url: str) -> Any:  # noqa: ASYNC109 - the API's word
     """The document once `generation` is settled or enforced, or as it stands when the time is up."""
     found = None
     async with core.hints.changes(str(uid)) as changed:

@@ -47,7 +47,7 @@ async def list_replicas(
     caller: CurrentCaller,
     unit: CurrentUnit,
     paging: Paging,
-    version: Annotated[list[Number], Query(max_length=100, description="of these versions")] = [],  # noqa: B006
+    version: Annotated[list[Number], Query(max_length=100, description="of these versions")] = [],  # noqa: B006 - FastAPI copies it for each request
 ) -> object:
     """Those that run, and those that have ended as long as their output is kept."""
     row = await _live(deployment, caller, unit)

@@ -33,7 +33,7 @@ async def begin(session: AsyncSession, *, user: str, size: int | None, digest: s
     return made
 
 
-async def find(session: AsyncSession, id: UUID, *, user: str) -> Upload:  # noqa: A002
+async def find(session: AsyncSession, id: UUID, *, user: str) -> Upload:  # noqa: A002 - the API's word
     """Of this user. Raises NotFound."""
     found = await session.get(Upload, id)
     if found is None or found.user_id != user:
@@ -41,13 +41,13 @@ async def find(session: AsyncSession, id: UUID, *, user: str) -> Upload:  # noqa
     return found
 
 
-async def touch(session: AsyncSession, id: UUID, *, size: int | None = None, stored: str | None = None) -> None:  # noqa: A002
+async def touch(session: AsyncSession, id: UUID, *, size: int | None = None, stored: str | None = None) -> None:  # noqa: A002 - the API's word
     """It is still being worked on; with `size` its whole length is known now, with `stored` it is done."""
     known = {name: value for name, value in (("size", size), ("stored", stored)) if value is not None}
     await session.execute(update(Upload).where(Upload.id == id).values(touched_at=func.now(), **known))
 
 
-async def remove(session: AsyncSession, id: UUID) -> None:  # noqa: A002
+async def remove(session: AsyncSession, id: UUID) -> None:  # noqa: A002 - the API's word
     await session.execute(delete(Upload).where(Upload.id == id))
 
 
@@ -67,10 +67,10 @@ class Partials:
     async def open(self) -> None:
         await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
 
-    async def create(self, id: UUID) -> None:  # noqa: A002
+    async def create(self, id: UUID) -> None:  # noqa: A002 - the API's word
         await asyncio.to_thread(self._path(id).touch, mode=0o600, exist_ok=False)
 
-    async def offset(self, id: UUID) -> int:  # noqa: A002
+    async def offset(self, id: UUID) -> int:  # noqa: A002 - the API's word
         """How far it has come. Raises NotFound where its file is not."""
         try:
             return (await asyncio.to_thread(self._path(id).stat)).st_size
@@ -79,7 +79,7 @@ class Partials:
 
     async def append(
         self,
-        id: UUID,  # noqa: A002
+        id: UUID,  # noqa: A002 - the API's word
         chunks: AsyncIterator[bytes],
         *,
         offset: int,
@@ -96,7 +96,7 @@ class Partials:
         return offset
 
     @asynccontextmanager
-    async def claimed(self, id: UUID) -> AsyncIterator[Path]:  # noqa: A002
+    async def claimed(self, id: UUID) -> AsyncIterator[Path]:  # noqa: A002 - the API's word
         """The file, for whoever makes it a whole. Raises UploadBusy if somebody does already."""
         file = await asyncio.to_thread(self._open, id, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
@@ -105,17 +105,17 @@ class Partials:
         finally:
             file.close()
 
-    async def discard(self, id: UUID) -> None:  # noqa: A002
+    async def discard(self, id: UUID) -> None:  # noqa: A002 - the API's word
         await asyncio.to_thread(self._path(id).unlink, missing_ok=True)
 
     async def sweep(self, *, older_than: timedelta) -> None:
         """Files whose rows are gone."""
         await asyncio.to_thread(self._sweep, time.time() - older_than.total_seconds())
 
-    def _path(self, id: UUID) -> Path:  # noqa: A002
+    def _path(self, id: UUID) -> Path:  # noqa: A002 - the API's word
         return self._folder / id.hex
 
-    def _open(self, id: UUID, lock: int) -> io.FileIO:  # noqa: A002
+    def _open(self, id: UUID, lock: int) -> io.FileIO:  # noqa: A002 - the API's word
         try:
             file = io.FileIO(os.open(self._path(id), os.O_WRONLY | os.O_APPEND), "a")
         except FileNotFoundError:
@@ -127,7 +127,7 @@ class Partials:
             raise UploadBusy(f"Upload {id} is just being completed; ask for it again in a moment.") from None
         return file
 
-    def _write(self, id: UUID, piece: bytes, offset: int) -> int:  # noqa: A002
+    def _write(self, id: UUID, piece: bytes, offset: int) -> int:  # noqa: A002 - the API's word
         self._store.need(len(piece))
         file = self._open(id, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:

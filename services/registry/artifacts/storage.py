@@ -92,7 +92,7 @@ class FolderStorage:
 
     async def places(self) -> AsyncIterator[tuple[str, datetime]]:
         for folder in await asyncio.to_thread(lambda: sorted((self._folder / _ROOT).glob("??"))):
-            for place, since in await asyncio.to_thread(lambda folder=folder: list(self._within(folder))):  # type: ignore[misc]
+            for place, since in await asyncio.to_thread(lambda folder=folder: list(self._within(folder))):  # type: ignore[misc]  # mypy does not infer a lambda with defaults
                 yield place, since
 
     async def not_ready(self) -> str | None:

@@ -181,4 +181,4 @@ def _quota(group: Group, by: Sequence[Deployment], response: Response) -> QuotaV
 
 
 def _number(value: object) -> float | None:
-    return None if value is None else float(value)  # type: ignore[arg-type]
+    return None if value is None else float(value)  # type: ignore[arg-type]  # a number, of whichever type

@@ -33,9 +33,9 @@ async def list_models(
     unit: CurrentUnit,
     paging: Paging,
     q: Words = None,
-    group: Annotated[list[DnsLabel], Query(max_length=100, description="in any of these groups")] = [],  # noqa: B006
-    framework: Annotated[list[Framework], Query(max_length=20, description="of any of these frameworks")] = [],  # noqa: B006
-    tag: Annotated[list[Tag], Query(max_length=20, description="with all of these tags")] = [],  # noqa: B006
+    group: Annotated[list[DnsLabel], Query(max_length=100, description="in any of these groups")] = [],  # noqa: B006 - FastAPI copies it for each request
+    framework: Annotated[list[Framework], Query(max_length=20, description="of any of these frameworks")] = [],  # noqa: B006 - FastAPI copies it for each request
+    tag: Annotated[list[Tag], Query(max_length=20, description="with all of these tags")] = [],  # noqa: B006 - FastAPI copies it for each request
     mine: Annotated[bool, Query(description="only those that you made")] = False,
     sort: Annotated[Sort, Query(description="by group and name, or the newest first")] = "name",
 ) -> Page[ModelView]:

@@ -81,7 +81,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships
         if self._handled and time.monotonic() - self._committed_at > _COMMIT_EVERY:
             await self._commit()
 
-    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:  # noqa: ARG002
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:  # noqa: ARG002 - aiokafka's signature
         self._leaving = True
         await self._idle.wait()
 

@@ -114,7 +114,7 @@ class Producer:
         abandoned = list(self._under_way.values())
         self._under_way.clear()
         # stop() would go on until everything is acknowledged, and there is no other way to end the sending task.
-        sender = producer._sender.sender_task  # noqa: SLF001
+        sender = producer._sender.sender_task  # noqa: SLF001 - see above
         await producer.client.close()
         for _ in range(2):  # at the first it still waits for what it has sent
             sender.cancel()

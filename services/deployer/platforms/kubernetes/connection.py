@@ -89,7 +89,7 @@ class Connection:
     async def _configure(self) -> Any:
         configuration = Configuration()
         if self._kubeconfig is None and os.environ.get(SERVICE_HOST_ENV_NAME):
-            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # it is not typed
         else:
             path = str(self._kubeconfig or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
             await load_kube_config(

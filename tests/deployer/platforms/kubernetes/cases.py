@@ -52,7 +52,7 @@ REGISTRY_MODEL = Workload(
 
 
 def _with(**changes: object) -> Workload:
-    return replace(REGISTRY_MODEL, template=replace(REGISTRY_MODEL.template, **changes))  # type: ignore[arg-type]
+    return replace(REGISTRY_MODEL, template=replace(REGISTRY_MODEL.template, **changes))
 
 
 _IMAGE = {

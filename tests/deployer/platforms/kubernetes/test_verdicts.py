@@ -306,14 +306,14 @@ def test_a_replica_that_was_ended_because_it_was_deaf() -> None:
 
 def test_the_last_lines_are_the_evidence() -> None:
     found = pod(container(state=ended(3, message="one\ntwo")))
-    assert seen(found, log=("2026-11-20T21:55:00.000001Z two",)).failure.evidence.log[-1].endswith("1Z two")  # type: ignore[union-attr]
-    evidence = seen(found).failure.evidence  # type: ignore[union-attr]
+    assert seen(found, log=("2026-11-20T21:55:00.000001Z two",)).failure.evidence.log[-1].endswith("1Z two")
+    evidence = seen(found).failure.evidence
     assert (evidence.exit_code, evidence.log) == (
         3,
         ("2026-11-20T21:55:15.000000Z one", "2026-11-20T21:55:15.000000Z two"),
     )
     word = pod(container(state=ended(65, message='{"message": "no class", "advice": "write one"}')))
-    assert seen(word).failure.evidence.log == ()  # type: ignore[union-attr]
+    assert seen(word).failure.evidence.log == ()
 
 
 def test_what_we_are_about_to_make_is_no_failure() -> None:
@@ -394,4 +394,4 @@ def test_what_is_not_made_at_all_shows_under_the_deployments_name() -> None:
     )
     assert look(root(conditions=(young,))) == []
     other = replace(refused, message='pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot')
-    assert look(root(conditions=(other,)))[0].failure.cause is Cause.CONFIGURATION  # type: ignore[union-attr]
+    assert look(root(conditions=(other,)))[0].failure.cause is Cause.CONFIGURATION
