@@ -317,7 +317,7 @@ async def changes(bench: Bench, *, deployments: int, count: int) -> Change:
     ours = OurEnvoy(bench, [private(number, port) for number in range(deployments)])
     began = time.monotonic()
     await ours.start()
-    while len(ours.snapshot.versions) <= deployments:  # noqa: ASYNC110  the platform has one, too
+    while len(ours.snapshot.versions) <= deployments:  # noqa: ASYNC110 - the platform has one, too
         await asyncio.sleep(0.05)
     loaded = time.monotonic() - began
     milliseconds = []

@@ -10,14 +10,8 @@ token.
 import argparse
 import asyncio
 import json
-import os
 import random
-import statistics
-import subprocess
-import sys
-import time
-from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -25,21 +19,20 @@ from uuid import UUID
 
 import asyncpg
 import httpx
-from rich.console import Console
-from rich.table import Table
 
 import migrations
+from bench.service import report, serving, timed
 from services.deployer.platforms import Capabilities
 from shared.database import create_engine, create_sessions
 from shared.http.pages import encode_cursor
 from shared.schema import InstanceType, Model, ModelVersion
-from tests.support.ports import free_port
 from tests.support.postgres import Server, database_folder
 from tests.support.services import People
 
 GROUPS, USERS = 40, 50
 PAUSE = 0.1
 """Seconds between two writes, so that the second does not wait for what the first has set in motion."""
+FLOOR = "floor: GET /runtimes"
 SHOWN = 6
 """So many of the slowest list queries are in the table."""
 GOALS = {"create": ("p50", 15.0), "list": ("p95", 20.0)}
@@ -152,17 +145,6 @@ def document() -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any
     return spec, conditions, status
 
 
-async def timed(calls: int, call: Callable[[int], Awaitable[httpx.Response]], *, pause: float = 0.0) -> list[float]:
-    taken = []
-    for number in range(calls):
-        began = time.perf_counter()
-        answer = await call(number)
-        taken.append((time.perf_counter() - began) * 1000)
-        assert answer.is_success, answer.text
-        await asyncio.sleep(pause)
-    return taken
-
-
 def lists(rows: int) -> dict[str, str]:
     """Queries by name: each filter, each order; with the first page, one in the middle and a late one."""
     middle, late = f"service-{rows // 2:05d}", f"service-{rows - 60:05d}"
@@ -197,7 +179,7 @@ async def measure(url: str, tokens: dict[str, str], *, creates: int, rows: int, 
         await timed(20, lambda _: http.get("/runtimes", headers=user))
         await timed(10, lambda n: http.post("/deployments", json={**body, "id": f"warm-{n}"}, headers=user))
         figures = {
-            "floor: GET /runtimes": await timed(200, lambda _: http.get("/runtimes", headers=user)),
+            FLOOR: await timed(200, lambda _: http.get("/runtimes", headers=user)),
             "create": await timed(
                 creates,
                 lambda n: http.post("/deployments", json={**body, "id": f"made-{n}"}, headers=user),
@@ -238,43 +220,10 @@ async def bench(*, creates: int, rows: int, rounds: int) -> dict[str, list[float
             url = server.postgres.url
             await asyncio.to_thread(migrations.upgrade, url)
             tokens = await seed(url, rows=rows)
-            port = free_port()
-            environment = os.environ | {
-                "MOORAGE_DATABASE_URL": url,
-                "MOORAGE_SECRET_KEY": b64encode(os.urandom(32)).decode(),
-                "MOORAGE_PORT": str(port),
-                "MOORAGE_LOG_LEVEL": "warning",
-            }
-            process = await asyncio.to_thread(start, environment)
-            try:
-                await up(f"http://127.0.0.1:{port}")
-                return await measure(f"http://127.0.0.1:{port}", tokens, creates=creates, rows=rows, rounds=rounds)
-            finally:
-                process.terminate()
-                process.wait(15)
+            async with serving("bench.deployments_api", "--serve", database_url=url) as deployer:
+                return await measure(deployer, tokens, creates=creates, rows=rows, rounds=rounds)
         finally:
             server.kill()
-
-
-def start(environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "bench.deployments_api", "--serve"], env=environment)
-
-
-async def up(url: str) -> None:
-    async with httpx.AsyncClient() as http:
-        for _ in range(300):
-            try:
-                if (await http.get(f"{url}/readyz")).is_success:
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.1)
-    raise RuntimeError("the deployer did not come up")
-
-
-def summary(taken: list[float]) -> dict[str, float]:
-    cuts = statistics.quantiles(taken, n=100) if len(taken) > 1 else taken * 99
-    return {name: round(cuts[at - 1], 2) for name, at in (("p50", 50), ("p95", 95), ("p99", 99))}
 
 
 def main() -> None:
@@ -289,25 +238,14 @@ def main() -> None:
         serve()
         return
     figures = asyncio.run(bench(creates=given.creates, rows=given.rows, rounds=given.rounds))
-    found = {name: summary(taken) for name, taken in figures.items()}
-    floor = found["floor: GET /runtimes"]["p50"]
-    table = Table(title=f"Deployments API, milliseconds, {given.rows} deployments")
-    for column in ("call", "p50", "p95", "p99", "× floor", "goal"):
-        table.add_column(column, justify="left" if column == "call" else "right")
-    for each in found.values():
-        each["ratio"] = round(each["p50"] / floor, 2)
-    queries = [name for name in found if name.startswith("list: ")]
-    slowest = sorted(queries, key=lambda name: -found[name]["p50"])[:SHOWN]
-    for name, each in found.items():
-        if name in queries and name not in slowest:
-            continue
-        goal = GOALS.get(name)
-        met = f"{goal[0]} ≤ {goal[1]:g}: {'met' if each[goal[0]] <= goal[1] else 'MISSED'}" if goal else ""
-        table.add_row(name, *(f"{each[key]:.2f}" for key in ("p50", "p95", "p99", "ratio")), met)
-    Console(width=110).print(table)
-    Console(width=110).print("Every list query has its own figures in the JSON.", style="dim")
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+    report(
+        figures,
+        title=f"Deployments API, milliseconds, {given.rows} deployments",
+        goals=GOALS,
+        floor=FLOOR,
+        shown=SHOWN,
+        file=given.json,
+    )
 
 
 if __name__ == "__main__":

@@ -9,32 +9,23 @@ an admin, who sees everything, and by a user of forty groups. The floor is a GET
 
 import argparse
 import asyncio
-import json
-import os
 import random
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from base64 import b64encode
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-from rich.console import Console
-from rich.table import Table
 
 import migrations
+from bench.service import report, serving, timed
 from shared.database import create_engine, create_sessions
 from shared.http.pages import encode_cursor
 from tests.registry.seed import Size, seed
-from tests.support.ports import free_port
 from tests.support.postgres import Server, database_folder
 from tests.support.services import People
 
 GOALS = {"list": ("p95", 20.0), "register": ("p50", 15.0), "register by run, new": ("p50", 15.0)}
+FLOOR = "floor: GET /instance-types"
 SHOWN = 12
 """So many of the slowest queries are in the table."""
 MINE = 40
@@ -81,23 +72,13 @@ def queries(size: Size) -> dict[str, str]:
     return pages
 
 
-async def timed(calls: int, call: Callable[[int], Awaitable[httpx.Response]]) -> list[float]:
-    taken = []
-    for number in range(calls):
-        began = time.perf_counter()
-        answer = await call(number)
-        taken.append((time.perf_counter() - began) * 1000)
-        assert answer.is_success, answer.text
-    return taken
-
-
 async def measure(
     url: str, people: dict[str, dict[str, str]], size: Size, *, rounds: int, registers: int
 ) -> dict[str, list[float]]:
     async with httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=30) as http:
         root, user = people["root"], people["u0"]
         await timed(20, lambda _: http.get("/instance-types", headers=user))
-        figures = {"floor: GET /instance-types": await timed(200, lambda _: http.get("/instance-types", headers=user))}
+        figures = {FLOOR: await timed(200, lambda _: http.get("/instance-types", headers=user))}
         everything = [(who, name, query) for who in people for name, query in queries(size).items()] * (rounds + 1)
         random.Random(1).shuffle(everything)
         seen: set[tuple[str, str]] = set()
@@ -148,42 +129,10 @@ async def bench(size: Size, *, rounds: int, registers: int) -> dict[str, list[fl
             mine = [(f"g{number * 7}", "edit") for number in range(MINE)]
             people = {"root": await made.add("root", admin=True), "u0": await made.add("u0", groups=mine)}
             await engine.dispose()
-            port = free_port()
-            environment = os.environ | {
-                "MOORAGE_DATABASE_URL": url,
-                "MOORAGE_SECRET_KEY": b64encode(os.urandom(32)).decode(),
-                "MOORAGE_PORT": str(port),
-                "MOORAGE_BLOB_FOLDER": blobs,
-                "MOORAGE_LOG_LEVEL": "warning",
-            }
-            process = await asyncio.to_thread(
-                subprocess.Popen, [sys.executable, "-m", "services.registry"], env=environment
-            )
-            try:
-                await up(f"http://127.0.0.1:{port}")
-                return await measure(f"http://127.0.0.1:{port}", people, size, rounds=rounds, registers=registers)
-            finally:
-                process.terminate()
-                process.wait(15)
+            async with serving("services.registry", database_url=url, MOORAGE_BLOB_FOLDER=blobs) as registry:
+                return await measure(registry, people, size, rounds=rounds, registers=registers)
         finally:
             server.kill()
-
-
-async def up(url: str) -> None:
-    async with httpx.AsyncClient() as http:
-        for _ in range(300):
-            try:
-                if (await http.get(f"{url}/readyz")).is_success:
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.1)
-    raise RuntimeError("the registry did not come up")
-
-
-def summary(taken: list[float]) -> dict[str, float]:
-    cuts = statistics.quantiles(taken, n=100) if len(taken) > 1 else taken * 99
-    return {name: round(cuts[at - 1], 2) for name, at in (("p50", 50), ("p95", 95), ("p99", 99))}
 
 
 def main() -> None:
@@ -196,22 +145,14 @@ def main() -> None:
     given = parser.parse_args()
     size = Size(groups=given.groups, models=given.models)
     figures = asyncio.run(bench(size, rounds=given.rounds, registers=given.registers))
-    found = {name: summary(taken) for name, taken in figures.items()}
-    table = Table(title=f"Registry, milliseconds, {given.models} models in {given.groups} groups")
-    for column in ("call", "p50", "p95", "p99", "goal"):
-        table.add_column(column, justify="left" if column == "call" else "right")
-    lists = [name for name in found if name.startswith("list: ")]
-    slowest = sorted(lists, key=lambda name: -found[name]["p50"])[:SHOWN]
-    for name, each in found.items():
-        if name in lists and name not in slowest:
-            continue
-        goal = GOALS.get(name)
-        met = f"{goal[0]} ≤ {goal[1]:g}: {'met' if each[goal[0]] <= goal[1] else 'MISSED'}" if goal else ""
-        table.add_row(name, *(f"{each[key]:.2f}" for key in ("p50", "p95", "p99")), met)
-    Console(width=110).print(table)
-    Console(width=110).print("Every query has its own figures in the JSON.", style="dim")
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+    report(
+        figures,
+        title=f"Registry, milliseconds, {given.models} models in {given.groups} groups",
+        goals=GOALS,
+        floor=FLOOR,
+        shown=SHOWN,
+        file=given.json,
+    )
 
 
 if __name__ == "__main__":
