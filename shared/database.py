@@ -155,6 +155,9 @@ def is_disconnect(error: BaseException) -> bool:
         # asyncpg says the same by this one, and also what is our own mistake (a value of the wrong type, say).
         if isinstance(seen, asyncpg.InterfaceError) and "closed" in str(seen):
             return True
+        # The server has said goodbye on a connection that lay idle, and its end has not arrived yet.
+        if isinstance(seen, asyncpg.InternalClientError) and "cannot switch to state" in str(seen):
+            return True
         if isinstance(seen, OSError) and seen.errno in _UNREACHABLE:
             return True
         seen = getattr(seen, "orig", None) or seen.__cause__
