@@ -40,6 +40,8 @@ class Core:
     def __init__(self, settings: ServiceSettings, *, service: str) -> None:
         url = str(settings.database_url)
         self.service = service
+        self.public_url = settings.public_url
+        self.web_origins = settings.web_origins
         self.engine = create_engine(url, application=f"moorage-{service}", connections=settings.database_connections)
         self.sessions = create_sessions(self.engine)
         # For requests that only read: no BEGIN, no ROLLBACK, nothing held open between two statements.

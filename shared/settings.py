@@ -8,8 +8,12 @@ from base64 import b64decode
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, PostgresDsn, SecretStr, UrlConstraints, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, PostgresDsn, SecretStr, UrlConstraints, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _without_slash(url: str) -> str:
+    return url.rstrip("/")
 
 
 class StateSettings(BaseSettings):
@@ -64,7 +68,12 @@ class ServiceSettings(StateSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least level that is logged"
     )
-    public_url: str = Field(default="http://127.0.0.1:8080", description="where clients reach the front door")
+    public_url: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+[^?#\s]*$"), AfterValidator(_without_slash)] = Field(
+        default="http://127.0.0.1:8080", description="where clients reach the front door"
+    )
+    web_origins: tuple[Annotated[str, Field(pattern=r"^https?://[^/?#\s]+$")], ...] = Field(
+        default=(), description="other web pages that may call the API (CORS) and take sign-ins, a JSON list of origins"
+    )
 
     @field_validator("secret_key")
     @classmethod

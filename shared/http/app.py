@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -23,6 +24,21 @@ Ready = Callable[[], Awaitable[str | None]]
 
 Exposition = Callable[[], Awaitable[str]]
 """More for `/metrics`, in Prometheus' text format, out of the database."""
+
+
+_CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"],
+    "allow_headers": ["*"],  # of our API all are harmless; cookies are not let through (`allow_credentials`)
+    "expose_headers": [
+        "ETag",
+        "Location",
+        "Retry-After",
+        "X-Request-Id",
+        "X-Dry-Run",
+        "Idempotent-Replayed",
+        "Upload-Offset",
+    ],
+}
 
 
 class _Application(FastAPI):
@@ -80,7 +96,9 @@ def create_app(
     )
     app.state.core = core
     problems.install(app)
-    app.add_middleware(RequestContext, service=service)
+    if core.web_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=core.web_origins, **_CORS)
+    app.add_middleware(RequestContext, service=service, https=core.public_url.startswith("https://"))
     for router in routers:
         # A router of plain routes would silently lose its transactions.
         assert router.route_class is TransactionRoute

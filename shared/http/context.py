@@ -1,4 +1,5 @@
-"""Around every request: its id, a log line, Prometheus metrics, and a problem document for what nobody foresaw.
+"""Around every request: its id, a log line, Prometheus metrics, headers that keep browsers from doing harm with the
+answer, and a problem document for what nobody foresaw.
 
 A request that ended before its answer began has the status 0.
 """
@@ -28,12 +29,24 @@ _LONGEST_PATH = 1000  # characters of a path that are logged
 _OURS = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-class RequestContext:
-    """Pure ASGI, since it also wraps streams."""
+# Of every answer that does not say otherwise itself: what we send is data, not a page, and is nobody else's business.
+_PROTECTION = {
+    b"x-content-type-options": b"nosniff",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"referrer-policy": b"no-referrer",
+    b"cache-control": b"no-store",
+}
+_ONLY_HTTPS = {b"strict-transport-security": b"max-age=31536000"}
 
-    def __init__(self, app: ASGIApp, service: str) -> None:
+
+class RequestContext:
+    """Pure ASGI, since it also wraps streams. `https`: that is how clients reach the front door."""
+
+    def __init__(self, app: ASGIApp, service: str, *, https: bool = False) -> None:
         self._app = app
         self._service = service
+        self._protection = _PROTECTION | (_ONLY_HTTPS if https else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,7 +63,10 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                headers = list(message.get("headers", ()))
+                said = {name for name, _ in headers}
+                headers += [each for each in self._protection.items() if each[0] not in said]
+                message["headers"] = [*headers, (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:

@@ -44,7 +44,7 @@ def event_stream(
     return StreamingResponse(
         _encoded(events, stopping=stopping, heartbeat=heartbeat, longest=longest),
         media_type=MEDIA_TYPE,
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        headers={"X-Accel-Buffering": "no"},
     )
 
 

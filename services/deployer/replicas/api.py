@@ -98,7 +98,7 @@ async def get_replica_log(
         what = f"{deployment}/replicas/{replica}" + (" (previous run)" if previous else "")
         raise NotFound.named("log of replica", what) from error
     lines = platform.logs(uid, replica, tail=None if download else tail, follow=follow, previous=previous)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    headers = {"X-Accel-Buffering": "no"}
     if download:
         headers["Content-Disposition"] = f'attachment; filename="{replica}{"-previous" if previous else ""}.log"'
     body = followed(lines, stopping=request.app.state.core.stopping) if follow else whole(lines)

@@ -150,7 +150,7 @@ async def append_to_upload(
     try:
         offset = await _append(request, upload, offset=upload_offset, most=limit, announced=size)
         if upload_complete != "?1":
-            headers = {"Upload-Offset": str(offset), "Upload-Complete": "?0", "Cache-Control": "no-store"}
+            headers = {"Upload-Offset": str(offset), "Upload-Complete": "?0"}
             return Response(status_code=204, headers=headers)
         if size is not None and offset != size:
             raise OffsetMismatch(f"The upload stands at {offset}, short of the {size} bytes announced.", offset=offset)
@@ -230,7 +230,6 @@ def _progress(upload: Upload, *, offset: int, limit: int) -> dict[str, str]:
         "Upload-Offset": str(offset),
         "Upload-Complete": "?1" if upload.stored else "?0",
         "Upload-Limit": f"max-size={limit}",
-        "Cache-Control": "no-store",
     }
     return headers if upload.size is None else {**headers, "Upload-Length": str(upload.size)}
 
