@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 from fastapi import FastAPI
 
 from services.gateway.access_tokens.api import router as access_tokens
@@ -17,17 +18,21 @@ from services.gateway.envoy.snapshot import SnapshotFile
 from services.gateway.envoy.store import Store
 from services.gateway.fleet import Fleet
 from services.gateway.identity.api import router as identity
-from services.gateway.identity.commands import EXPIRED
 from services.gateway.identity.keys import SigningKeys
 from services.gateway.identity.passwords import Passwords
 from services.gateway.identity.schemas import OAuthProblem
 from services.gateway.identity.throttle import Throttle
+from services.gateway.oidc.api import CALLBACK
+from services.gateway.oidc.api import router as oidc
+from services.gateway.oidc.client import Client
 from services.gateway.parts import Parts
 from services.gateway.reconciler import Reconciler
 from services.gateway.reference.api import router as reference
 from services.gateway.reference.documents import Documents
 from services.gateway.service_accounts.api import router as service_accounts
 from services.gateway.settings import GatewaySettings
+from services.gateway.sign_ins.api import router as sign_ins
+from services.gateway.sign_ins.commands import CHORES
 from services.gateway.users.api import router as users
 from shared.http import create_app
 from shared.service import Core
@@ -41,7 +46,8 @@ def create() -> tuple[GatewaySettings, FastAPI]:
 def build(settings: GatewaySettings) -> FastAPI:
     """The application. Nothing is opened before it starts, so that its description can be had without any of it."""
     core = Core(settings, service="gateway")
-    core.housekeeping.add(EXPIRED)
+    for chore in CHORES:
+        core.housekeeping.add(chore)
     core.housekeeping.add(LONG_EXPIRED)
     documents = Documents(settings.openapi_file)
 
@@ -50,10 +56,11 @@ def build(settings: GatewaySettings) -> FastAPI:
         store, name = Store(), settings.gateway_name
         snapshot = SnapshotFile(settings.snapshot_path)
         xds = XdsServer.of(store)
+        http = httpx.AsyncClient(timeout=10, headers={"Accept": "application/json"})
         fleet = Fleet(core.sessions, store, gateway=name, gone_after=settings.envoy_gone_seconds)
         parts = app.state.parts = Parts(
             settings=settings,
-            keys=SigningKeys(core.sessions, core.vault, lifetime=settings.access_token_seconds),
+            keys=SigningKeys(core.sessions, core.vault),
             passwords=Passwords(),
             throttle=Throttle(),
             reconciler=Reconciler(
@@ -65,6 +72,10 @@ def build(settings: GatewaySettings) -> FastAPI:
                 gateway=name,
             ),
             documents=documents,
+            providers={
+                each.name: Client(each, http, redirect_uri=f"{settings.public_url}{CALLBACK}")
+                for each in settings.oidc_providers
+            },
         )
         wakes = Wakes(parts.reconciler)
         stop_hints = [core.hints.listen(wakes.hint), core.hints.listen(fleet.hint)]
@@ -85,6 +96,7 @@ def build(settings: GatewaySettings) -> FastAPI:
         finally:
             for stop in stop_hints:
                 stop()
+            await http.aclose()
             await xds.stop()
             await parts.reconciler.close()
             snapshot.close()
@@ -100,7 +112,7 @@ def build(settings: GatewaySettings) -> FastAPI:
         service="gateway",
         title="Moorage gateway",
         core=core,
-        routers=[identity, users, access_tokens, service_accounts, audit, clients, endpoint],
+        routers=[identity, oidc, sign_ins, users, access_tokens, service_accounts, audit, clients, endpoint],
         lifespan=running,
         ready=not_ready,
         kinds=[OAuthProblem],

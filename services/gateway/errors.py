@@ -1,19 +1,24 @@
 """Errors that only the gateway raises.
 
 BadRequest
-└── OAuthError                what RFC 6749 wants answered with 400 and a member `error`
-    ├── InvalidRequest
-    ├── InvalidGrant
-    └── UnsupportedGrantType
+├── OAuthError                what RFC 6749 wants answered with 400 and a member `error`
+│   ├── InvalidRequest
+│   ├── InvalidGrant
+│   └── UnsupportedGrantType
+└── LoginExpired              a browser comes back from a provider with what we do not remember
 InvalidToken
 └── InvalidClient             a service account's credentials are not good: 401, also with a member `error`
+PermissionDenied
+└── ProviderRefused           an identity provider, or what it says of a person, does not let them in
+Unavailable
+└── ProviderUnavailable       an identity provider is away, or answers what cannot be trusted
 Conflict
 └── LastAdmin                 the platform would be left without an administrator
 """
 
 from typing import Any
 
-from shared.errors import BadRequest, Conflict, InvalidToken
+from shared.errors import BadRequest, Conflict, InvalidToken, PermissionDenied, Unavailable
 
 
 class OAuthError(BadRequest):
@@ -46,6 +51,21 @@ class InvalidClient(InvalidToken):
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, error=self.code, error_description=detail)
+
+
+class LoginExpired(BadRequest):
+    code = "login_expired"
+    title = "This sign-in is not known any more"
+
+
+class ProviderRefused(PermissionDenied):
+    code = "provider_refused"
+    title = "The identity provider does not let you in"
+
+
+class ProviderUnavailable(Unavailable):
+    code = "provider_unavailable"
+    title = "The identity provider is of no use at the moment"
 
 
 class LastAdmin(Conflict):

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Path, Query
+from fastapi import Depends, Path, Query, Request
 
+from services.gateway.sign_ins.domain import Origin
 from shared.http import DnsLabel, PageQuery
+from shared.http.addresses import address_of
 from shared.http.problems import documented
 
 DeploymentId = Annotated[DnsLabel, Path(alias="id", description="of the deployment", examples=["churn"])]
@@ -22,6 +24,13 @@ DryRun = Annotated[bool, Depends(_dry_run)]
 OFFERS_DRY_RUN = Depends(_dry_run)
 """For routes whose answer is the same: the transaction is rolled back by shared.http."""
 
+
+async def _origin(request: Request) -> Origin:
+    agent = request.headers.get("user-agent", "").encode("ascii", "replace").decode()
+    return Origin(address=address_of(request)[:64], user_agent=agent[:200])
+
+
+CurrentOrigin = Annotated[Origin, Depends(_origin)]
 
 Responses = dict[int | str, dict[str, Any]]
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from services.gateway.oidc.settings import IdentityProvider
 from shared.settings import ServiceSettings
 
 _DOCUMENTS = Path(__file__).parents[2] / "docs"
@@ -22,6 +23,9 @@ class GatewaySettings(ServiceSettings):
     refresh_token_seconds: Annotated[int, Field(ge=60, le=31_536_000, description="life of a refresh token")] = (
         2_592_000
     )
+    oidc_providers: tuple[IdentityProvider, ...] = Field(
+        default=(), description="identity providers that people sign in with, a JSON list (docs/access.md)"
+    )
     gateway_name: Annotated[
         str,
         Field(pattern=r"^[a-z0-9-]{1,40}$", description="one of its own for each gateway: each has to see every event"),
@@ -30,3 +34,10 @@ class GatewaySettings(ServiceSettings):
         float,
         Field(ge=1, le=86_400, description="seconds that an Envoy counts after the last word of it"),
     ] = 60.0
+
+    @field_validator("oidc_providers")
+    @classmethod
+    def _told_apart(cls, providers: tuple[IdentityProvider, ...]) -> tuple[IdentityProvider, ...]:
+        if len({each.name for each in providers}) < len(providers):
+            raise ValueError("two have the same name")
+        return providers

@@ -1,6 +1,6 @@
-"""Gives every user a personal group, on first sight.
+"""Gives every user a personal group, on first sight, and the memberships that identity providers speak of.
 
-The event makes it quick; a scan for users without one makes it certain.
+The event makes it quick; a scan for users without them makes it certain.
 """
 
 import asyncio
@@ -8,8 +8,10 @@ import asyncio
 from sqlalchemy import exists, select
 
 from services.registry.groups.commands import ensure_personal
+from services.registry.members.commands import follow_claims
+from services.registry.members.queries import unfollowed
 from shared.events import CloudEvent
-from shared.events.gateway import USER_CREATED
+from shared.events.gateway import USER_CHANGED, USER_CREATED
 from shared.outbox import first_delivery
 from shared.schema import Group, ServiceAccount, User
 from shared.service import Core
@@ -26,11 +28,13 @@ async def consume(core: Core) -> None:
     """Until cancelled."""
 
     async def handle(event: CloudEvent) -> None:
-        if event.type != USER_CREATED.name:
+        if event.type not in (USER_CREATED.name, USER_CHANGED.name):
             return
         async with core.sessions.begin() as session:
             if await first_delivery(session, consumer=CONSUMER, event_id=event.id):
-                await ensure_personal(session, event.subject)
+                if event.type == USER_CREATED.name:
+                    await ensure_personal(session, event.subject)
+                await follow_claims(session, event.subject)
 
     await core.bus.consume(consumer=CONSUMER, topics=[USER_CREATED.topic], handler=handle)
 
@@ -38,11 +42,20 @@ async def consume(core: Core) -> None:
 async def resync(core: Core) -> None:
     """Until cancelled."""
     while True:
-        await _scan(core)
+        await give_groups(core)
+        await follow_all_claims(core)
         await asyncio.sleep(_RESYNC_SECONDS)
 
 
-async def _scan(core: Core) -> None:
+async def follow_all_claims(core: Core) -> None:
+    async with core.sessions() as session:
+        users = await unfollowed(session, limit=_BATCH)
+    for user in users:
+        async with core.sessions.begin() as session:
+            await follow_claims(session, user)
+
+
+async def give_groups(core: Core) -> None:
     without = select(User.id).where(
         ~exists().where(Group.personal_of == User.id), ~exists().where(ServiceAccount.user_id == User.id)
     )

@@ -7,6 +7,7 @@ ValidationFailed
 └── UnsupportedScheme         an artifact's address of a kind that this installation cannot read
 Conflict
 ├── LastManager               nobody could manage the group any more
+├── ManagedElsewhere          a membership that an identity provider gives, and would give again
 ├── OffsetMismatch            the upload stands elsewhere than where these bytes begin
 ├── RunMismatch               the run has registered something else before
 ├── UploadBusy                another request is at this upload
@@ -34,6 +35,11 @@ class FetchFailed(ValidationFailed):
 class UnsupportedScheme(ValidationFailed):
     code = "unsupported_scheme"
     title = "Artifacts of this scheme are not supported here"
+
+
+class ManagedElsewhere(Conflict):
+    code = "managed_elsewhere"
+    title = "This membership comes from an identity provider"
 
 
 class LastManager(Conflict):

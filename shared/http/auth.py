@@ -1,8 +1,8 @@
 """Who calls, and what they may.
 
-The token says who; the rows say what, read anew for each request, so a user who was disabled or removed from a group
-is so at once and in every service. A personal access token is itself a row, read with them; its scopes leave some of
-what its user may at that moment.
+The token says who; the rows say what, read anew for each request, so a user who has signed out, was disabled or removed
+from a group is so at once and in every service. A personal access token is itself a row, read with them; its scopes
+leave some of what its user may at that moment.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from structlog.contextvars import bind_contextvars
 from shared import access_tokens
 from shared.access_tokens import Reach
 from shared.errors import Hidden, InvalidToken, PermissionDenied
-from shared.schema import AccessToken, Member, User
+from shared.schema import AccessToken, Member, SignIn, User
 
 _READS = frozenset({"GET", "HEAD"})
 
@@ -47,7 +47,8 @@ class Caller:
     user: str
     admin: bool = False
     permissions: Mapping[str, Permission] = field(default_factory=dict)
-    # The personal access token that they call with, if it is one.
+    # What they call with: the access token of a sign-in, or a personal one.
+    sign_in: UUID | None = None
     token: UUID | None = None
     # The groups that something was required on, for the audit log.
     asked: list[str] = field(default_factory=list, compare=False)
@@ -83,8 +84,13 @@ class Caller:
 
 
 # Made once: these run with every request.
-_COLUMNS = (User.id, User.admin, User.disabled, User.created_at, Member.group_id, Member.permission)
-_RIGHTS = select(*_COLUMNS).outerjoin(Member, Member.user_id == User.id).where(User.id == bindparam("user"))
+_COLUMNS = (User.id, User.admin, User.disabled, Member.group_id, Member.permission)
+_RIGHTS = (
+    select(*_COLUMNS)
+    .join(SignIn, SignIn.user_id == User.id)
+    .outerjoin(Member, Member.user_id == User.id)
+    .where(SignIn.id == bindparam("sign_in"))
+)
 _RIGHTS_OF_TOKEN = (
     select(*_COLUMNS, AccessToken.id.label("token"), AccessToken.scopes)
     .join(AccessToken, AccessToken.user_id == User.id)
@@ -110,15 +116,13 @@ async def authenticate(request: Request) -> Caller:
 
 
 async def _by_sign_in(request: Request, token: str) -> Caller:
-    claims = await request.app.state.core.verifier.verify(token)
-    user = request.state.user = claims["sub"]
-    rows = (await request.state.unit.session.execute(_RIGHTS, {"user": user})).all()
-    if not rows or rows[0].disabled:
-        raise InvalidToken("The user of this access token is not there any more, or disabled.")
-    if claims["iat"] < int(rows[0].created_at.timestamp()):
-        raise InvalidToken("This access token was issued to an earlier user of that name; sign in.")
+    access = await request.app.state.core.verifier.verify(token)
+    user = request.state.user = access.user
+    rows = (await request.state.unit.session.execute(_RIGHTS, {"sign_in": access.sign_in})).all()
+    if not rows or rows[0].disabled or rows[0].id != user:
+        raise InvalidToken("The sign-in that this access token came of has ended; sign in again.")
     permissions = {row.group_id: Permission.parse(row.permission) for row in rows if row.group_id}
-    return Caller(user=user, admin=rows[0].admin, permissions=permissions)
+    return Caller(user=user, admin=rows[0].admin, permissions=permissions, sign_in=access.sign_in)
 
 
 async def _by_personal_token(request: Request, token: str) -> Caller:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.contextvars import get_contextvars
 
 from shared import audit
-from shared.errors import MoorageError
+from shared.errors import InvalidToken, MoorageError
 from shared.http.addresses import address_of
 from shared.http.problems import status_of
 from shared.telemetry import get_logger
@@ -33,7 +33,7 @@ async def done(request: Request, session: AsyncSession, response: Response, *, a
 async def denied(request: Request, error: MoorageError, *, action: str) -> None:
     """In a transaction of its own, before the answer. The denial stands even if it cannot be recorded."""
     known = getattr(request.state, "caller", None) is not None
-    if not known and request.method in _READS:
+    if not known and isinstance(error, InvalidToken) and request.method in _READS:
         return
     act = _act(
         request, outcome="denied", status=status_of(error), code=error.code, action=action, path=request.url.path

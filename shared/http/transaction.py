@@ -35,6 +35,7 @@ class Unit:
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
         self.audited = True  # a POST that changes nothing that is worth a line says False
+        self.stands = False  # True: it is committed whatever `dry_run` says
         self._after: Callable[[], Awaitable[Any]] | None = None
 
     def after_commit(self, wait: Callable[[], Awaitable[Any]]) -> None:
@@ -94,7 +95,7 @@ class TransactionRoute(APIRoute):
                 response = await handle(request)
                 if response.status_code >= 400:
                     return response
-                if dry_run:
+                if dry_run and not unit.stands:
                     await session.flush()  # what the database refuses, it refuses now too
                     response.headers["X-Dry-Run"] = "true"
                     return response

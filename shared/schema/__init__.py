@@ -10,12 +10,13 @@ from shared.schema.deployments import Deployment, DeploymentStep, Replica, Revis
 from shared.schema.endpoints import EndpointClient, Route
 from shared.schema.events import BusCursor, BusMessage, DeadLetter, InboxEntry, OutboxEntry
 from shared.schema.groups import Group, Member
-from shared.schema.identity import RefreshToken, SigningKey, User
+from shared.schema.identity import Identity, SigningKey, User
 from shared.schema.instance_types import InstanceType
 from shared.schema.metrics import Rollup, ScrapeSource, latency_samples, request_samples
 from shared.schema.models import Blob, BlobUpload, Model, ModelAlias, ModelCurve, ModelVersion, Upload
 from shared.schema.requests import IdempotentRequest
 from shared.schema.service_accounts import ServiceAccount
+from shared.schema.sign_ins import RefreshToken, SignIn, SignInCode
 from shared.schema.work import Lease
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "EndpointClient",
     "Group",
     "IdempotentRequest",
+    "Identity",
     "InboxEntry",
     "InstanceType",
     "Lease",
@@ -48,6 +50,8 @@ __all__ = [
     "Route",
     "ScrapeSource",
     "ServiceAccount",
+    "SignIn",
+    "SignInCode",
     "SigningKey",
     "Upload",
     "User",

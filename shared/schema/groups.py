@@ -35,9 +35,12 @@ class Group(Stamped, Base):
 
 
 class Member(Stamped, Base):
+    """`source` is the identity provider whose claims made the user a member; None: somebody here did."""
+
     __tablename__ = "members"
     __table_args__ = (one_of("permission", "read", "edit", "manage"), Index(None, "user_id"))
 
     group_id: Mapped[str] = mapped_column(ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     permission: Mapped[str] = mapped_column(String(10))
+    source: Mapped[str | None] = mapped_column(String(40))

@@ -1,9 +1,9 @@
-"""Written by the gateway: users, the keys that sign access tokens, refresh tokens."""
+"""Written by the gateway: users, who they are elsewhere, and the keys that sign access tokens."""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.schema.base import Base, Stamped
@@ -40,14 +40,16 @@ class SigningKey(Base):
     retires_at: Mapped[datetime]
 
 
-class RefreshToken(Base):
-    """Only the SHA-256 of a token is kept. One used twice betrays a theft: its whole family is then removed."""
+class Identity(Base):
+    """Who a user is to an identity provider. `roles` is what the provider's claims said of them at the last sign-in, as
+    the settings translate it: `risk:edit`, `admin`. The registry makes memberships of it."""
 
-    __tablename__ = "refresh_tokens"
-    __table_args__ = (Index(None, "family"), Index(None, "user_id"), Index(None, "expires_at"))
+    __tablename__ = "identities"
+    __table_args__ = (Index(None, "user_id"),)
 
-    sha256: Mapped[bytes] = mapped_column(primary_key=True)
-    family: Mapped[str] = mapped_column(String(36))
+    issuer: Mapped[str] = mapped_column(String(500), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(255), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    expires_at: Mapped[datetime]
-    used_at: Mapped[datetime | None]
+    provider: Mapped[str] = mapped_column(String(40))
+    roles: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

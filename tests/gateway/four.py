@@ -12,12 +12,14 @@ import pytest
 from services.deployer.app import create_with
 from services.deployer.settings import DeployerSettings
 from services.metrics.app import create as create_metrics
+from services.registry.members.queries import unfollowed
 from shared.service import Core
 from tests.deployer.conftest import furnish
 from tests.deployer.fakes import FakePlatform
 from tests.gateway.world import Gateway, running_gateway, settings_of
-from tests.registry.world import running_registry
+from tests.registry.world import Registry, running_registry
 from tests.support.services import serving
+from tests.support.waiting import until
 
 Headers = Mapping[str, str]
 
@@ -28,6 +30,7 @@ class Four:
 
     services: Mapping[str, httpx.AsyncClient]
     gateway: Gateway
+    registry: Registry
     root: Headers
 
     async def call(
@@ -37,17 +40,27 @@ class Four:
         headers = dict(self.root if by is None else by)
         return await self.services[service].request(method, f"/api/v1{path}", json=body, headers=headers)
 
+    async def claims_followed(self) -> None:
+        """Until everybody's memberships are what identity providers say of them."""
+
+        async def done() -> bool:
+            async with self.registry.core.sessions() as session:
+                return not await unfollowed(session, limit=1)
+
+        await until(done)
+
 
 @asynccontextmanager
 async def running_four(
-    environment: Mapping[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+    environment: Mapping[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch, **of_gateway: Any
 ) -> AsyncIterator[Four]:
+    """`of_gateway` are further settings of the gateway."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     settings = DeployerSettings()
     core = Core(settings, service="deployer")
     async with AsyncExitStack() as running:
-        gateway = await running.enter_async_context(running_gateway(settings_of(environment, folder)))
+        gateway = await running.enter_async_context(running_gateway(settings_of(environment, folder) | of_gateway))
         registry = await running.enter_async_context(running_registry(dict(environment), folder))
         await furnish(core)
         yield Four(
@@ -60,5 +73,6 @@ async def running_four(
                 "metrics": await running.enter_async_context(serving(create_metrics()[1])),
             },
             gateway=gateway,
+            registry=registry,
             root=registry.admin,
         )

@@ -123,6 +123,7 @@ async def test_revoking_is_at_once_in_all_services(four: Four) -> None:
         if method == "PATCH":
             await four.call("gateway", "PATCH", "/users/ana", {"disabled": False})
             await four.call("gateway", "DELETE", f"/access-tokens/{made['id']}")
+            ana = await gateway.people.sign_in("ana")
 
     bob = await gateway.people.add("bob", groups=[("risk", "edit")])
     by = await token(gateway, bob, "*:edit")

@@ -102,7 +102,12 @@ async def test_sign_ins_are_recorded_and_a_name_that_may_be_a_password_is_not(
         (None, "denied", "invalid_grant"),
         ("ana", "denied", "invalid_grant"),  # the token that was used twice
     ]
-    assert "password" not in json.dumps([found, await entries(gateway, root)])
+    [made] = found[-1]["changes"]
+    assert (made["kind"], made["key"]["user_id"], made["after"]["method"]) == ("sign_ins", "ana", "password")
+    [ended] = (await entries(gateway, root, action="create_token", outcome="denied"))[:1]
+    assert ended["changes"] == []
+    shown = json.dumps([found, await entries(gateway, root)])
+    assert not any(secret in shown for secret in ("a good password", "a bad password", tokens["refresh_token"]))
 
 
 async def test_all_four_services_record_changes_and_denials(four: Four) -> None:

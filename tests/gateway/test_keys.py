@@ -3,6 +3,7 @@
 import asyncio
 import os
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
@@ -21,6 +22,10 @@ ROOT = os.urandom(32)
 
 def key(kid: str, *, made: timedelta, retires: timedelta) -> KeyAge:
     return KeyAge(kid=kid, created_at=NOW + made, retires_at=NOW + retires)
+
+
+def issued(keys: SigningKeys, *, now: datetime) -> str:
+    return keys.access_token("ana", sign_in=uuid4(), now=now, until=now + timedelta(hours=1))
 
 
 def test_a_new_key_is_due_before_the_old_one_retires() -> None:
@@ -42,9 +47,9 @@ def test_the_newest_settled_key_signs() -> None:
 async def test_gateways_that_start_at_once_make_one_key(database_url: str) -> None:
     engine = create_engine(database_url, application="test", connections=8)
     sessions = create_sessions(engine)
-    gateways = [SigningKeys(sessions, Vault(ROOT), lifetime=60) for _ in range(5)]
+    gateways = [SigningKeys(sessions, Vault(ROOT)) for _ in range(5)]
     with pytest.raises(Unavailable):
-        gateways[0].access_token("ana", now=NOW)
+        issued(gateways[0], now=NOW)
     await asyncio.gather(*(each.refresh(now=NOW) for each in gateways))
     async with sessions() as session:
         rows = (await session.execute(select(SigningKey))).scalars().all()
@@ -57,21 +62,21 @@ async def test_gateways_that_start_at_once_make_one_key(database_url: str) -> No
 async def test_rotation_keeps_living_tokens_good(database_url: str) -> None:
     engine = create_engine(database_url, application="test", connections=4)
     sessions = create_sessions(engine)
-    keys = SigningKeys(sessions, Vault(ROOT), lifetime=3600)
+    keys = SigningKeys(sessions, Vault(ROOT))
     now = datetime.now(UTC)
 
     async def published() -> dict[str, dict[str, object]]:
         return {str(each["kid"]): each for each in await keys.published()}
 
     await keys.refresh(now=now)
-    before = keys.access_token("ana", now=now)
+    before = issued(keys, now=now)
     rotation = now + KEY_LIFE - timedelta(days=6)
     await keys.refresh(now=rotation)
-    after = keys.access_token("ana", now=rotation + timedelta(seconds=10))
+    after = issued(keys, now=rotation + timedelta(seconds=10))
     assert len(await published()) == 2
     assert before.split(".")[0] != after.split(".")[0]  # the header names the key
     verifier = Verifier(published)
-    assert (await verifier.verify(before))["sub"] == "ana"
+    assert (await verifier.verify(before)).user == "ana"
 
     await keys.refresh(now=now + KEY_LIFE + timedelta(days=3))
     assert len(await published()) == 1
@@ -82,9 +87,9 @@ async def test_a_key_under_another_secret_signs_nothing_and_goes_on_verifying(da
     engine = create_engine(database_url, application="test", connections=4)
     sessions = create_sessions(engine)
     now = datetime.now(UTC)
-    await SigningKeys(sessions, Vault(os.urandom(32)), lifetime=60).refresh(now=now)
-    keys = SigningKeys(sessions, Vault(ROOT), lifetime=60)
+    await SigningKeys(sessions, Vault(os.urandom(32))).refresh(now=now)
+    keys = SigningKeys(sessions, Vault(ROOT))
     await keys.refresh(now=now)
     assert len(await keys.published()) == 2
-    assert keys.access_token("ana", now=now)
+    assert issued(keys, now=now)
     await engine.dispose()

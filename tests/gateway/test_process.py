@@ -73,6 +73,9 @@ async def test_no_secret_shows_anywhere(environment: dict[str, str], tmp_path: P
             for _ in range(2):  # the second is a theft
                 renewed = await gateway.http.post("/api/v1/auth/token", data=form)
             secrets += [tokens["access_token"], tokens["refresh_token"]]
+            tokens = await gateway.signed_in("admin", password)
+            headers["Authorization"] = f"Bearer {tokens['access_token']}"
+            secrets += [tokens["access_token"], tokens["refresh_token"]]
             made = await gateway.http.post("/api/v1/users", json={"user": "ana"}, headers=headers)
             again = await gateway.http.post("/api/v1/users", json={"user": "ana"}, headers=headers)
             assert made.json() == again.json()

@@ -121,7 +121,10 @@ async def test_a_new_secret_with_and_without_overlap(gateway: Gateway, root: Hea
     assert (await rotate(**{"If-Match": '"9"'})).status_code == 412
     second = (await rotate({"overlap": 60})).json()["client_secret"]
     assert [(await sign_in(gateway, each)).status_code for each in (first, second)] == [200, 200]
+    by = await bearer(gateway, second)
+    assert (await gateway.http.get("/api/v1/me", headers=by)).status_code == 200
     third = (await rotate()).json()["client_secret"]
+    assert (await gateway.http.get("/api/v1/me", headers=by)).status_code == 401
     assert [(await sign_in(gateway, each)).status_code for each in (first, second, third)] == [401, 401, 200]
     fourth = (await rotate({"overlap": 1})).json()["client_secret"]
     await asyncio.sleep(1.1)  # what ends it is the clock
@@ -131,7 +134,8 @@ async def test_a_new_secret_with_and_without_overlap(gateway: Gateway, root: Hea
 
 async def test_rights_come_by_membership_and_their_end_counts_everywhere(four: Four) -> None:
     gateway = four.gateway
-    by = await bearer(gateway, await make(gateway, dict(four.root)))
+    secret = await make(gateway, dict(four.root))
+    by = await bearer(gateway, secret)
     deploy = {"id": "churn", "model": "risk/churn/1"}
     reads = {
         "gateway": "/deployments/churn/clients",
@@ -157,6 +161,8 @@ async def test_rights_come_by_membership_and_their_end_counts_everywhere(four: F
     assert (await four.call("gateway", "PATCH", "/users/nightly", {"disabled": True})).status_code == 200
     assert await statuses() == {401}
     await four.call("gateway", "PATCH", "/users/nightly", {"disabled": False})
+    assert await statuses() == {401}  # a sign-in that has ended does not come back
+    by = await bearer(gateway, secret)
     assert await statuses() == {200}
     assert (await four.call("gateway", "DELETE", "/service-accounts/nightly")).status_code == 204
     assert await statuses() == {401}

@@ -87,7 +87,7 @@ async def test_every_user_gets_a_personal_group_on_first_sight(registry: Registr
     assert expected <= set(personal)
     assert all(len(group) <= 40 for group in personal)
     hers = next(group for group, name in personal.items() if name == "Jo")
-    jo = registry.people.headers("jo.doe")
+    jo = await registry.people.sign_in("jo.doe")
     assert (await registry.call("GET", f"/groups/{hers}/members/jo.doe", by=jo)).json()["permission"] == "manage"
     assert code(await registry.call("DELETE", f"/groups/{hers}", by=registry.admin)) == "conflict"
 

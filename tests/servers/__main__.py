@@ -19,7 +19,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.servers import cache, chart, go, images, kafka, kubernetes, kwok, node, packages
+from tests.servers import cache, chart, go, images, kafka, kubernetes, kwok, node, oidc, packages
 
 SERVERS = ("kafka", "kubernetes", "kwok", "node")
 
@@ -43,6 +43,7 @@ def build() -> int:
     made: dict[str, Callable[[], object]] = {"Debian packages": packages.install}
     made |= {f"Kafka {kafka.VERSION}": kafka.jars}
     made |= {f"{each.name} {each.version}": each.built for each in go.ALL}
+    made |= {f"OpenID provider {oidc.VERSION}": oidc.installed}
     made |= {f"image {each.name}": each.archive for each in images.ALL}
     failed = False
     print(f"Servers for the tests, in {cache.folder()}")

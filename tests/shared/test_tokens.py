@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from jose import jwt
@@ -33,11 +34,19 @@ class Published:
 KEY = generate_key_pair("key-1")
 NOW = time.time()
 ODD_KIDS = (None, 1, [], {}, "", "../key-1", "x" * 900)
-GOOD = {"iss": "moorage", "aud": "moorage", "sub": "ana", "iat": int(NOW), "exp": int(NOW) + 86_400}
+SIGN_IN = uuid4()
+GOOD = {
+    "iss": "moorage",
+    "aud": "moorage",
+    "sub": "ana",
+    "sid": str(SIGN_IN),
+    "iat": int(NOW),
+    "exp": int(NOW) + 86_400,
+}
 
 
-def made(key: KeyPair = KEY, **options: Any) -> str:
-    return issue(key, **{"subject": "ana", "now": time.time(), "lifetime": 600, "token_id": "1", **options})
+def made(key: KeyPair = KEY, *, lifetime: float = 600) -> str:
+    return issue(key, user="ana", sign_in=SIGN_IN, now=time.time(), until=time.time() + lifetime)
 
 
 def part(value: object) -> str:
@@ -53,7 +62,8 @@ async def test_what_we_signed_passes_again_and_again_for_one_reading_of_the_keys
     published = Published(KEY)
     verifier, token = Verifier(published), made()
     for _ in range(100):
-        assert (await verifier.verify(token))["sub"] == "ana"
+        access = await verifier.verify(token)
+        assert (access.user, access.sign_in) == ("ana", SIGN_IN)
     assert published.read == 1
 
 
@@ -90,7 +100,7 @@ async def test_forgeries() -> None:
     assert verifier._remembered == {}
 
 
-@pytest.mark.parametrize("name", ["iss", "aud", "sub", "iat", "exp"])
+@pytest.mark.parametrize("name", ["iss", "aud", "sub", "sid", "iat", "exp"])
 async def test_every_claim_is_required_and_checked(name: str) -> None:
     verifier = Verifier(Published(KEY))
     sign = {"key": KEY.private_pem.decode(), "algorithm": "ES256", "headers": {"kid": "key-1"}}
@@ -116,7 +126,7 @@ async def test_a_new_key_is_known_at_once_even_while_strangers_send_made_up_ones
     attack = asyncio.gather(*strange)
     await asyncio.sleep(0.01)
     published.keys["key-2"] = new.public_jwk
-    assert (await verifier.verify(made(new)))["sub"] == "ana"
+    assert (await verifier.verify(made(new))).user == "ana"
     await attack
     assert published.read <= 4
 
@@ -134,8 +144,8 @@ async def test_a_withdrawn_key_is_refused_within_a_minute(monkeypatch: pytest.Mo
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "_REMEMBERED", 10)
     verifier = Verifier(Published(KEY))
-    for number in range(25):
-        await verifier.verify(made(token_id=str(number)))
+    for _ in range(25):
+        await verifier.verify(made())
     assert len(verifier._remembered) <= 10
 
 

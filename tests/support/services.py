@@ -4,14 +4,14 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 from fastapi import FastAPI
 from sqlalchemy import insert
 
 from shared.database import Sessions
-from shared.schema import Group, Member, SigningKey, User
+from shared.schema import Group, Member, SignIn, SigningKey, User
 from shared.service import Core
 from shared.tokens import generate_key_pair, issue
 
@@ -33,6 +33,7 @@ class People:
         self._sessions = sessions
         self._key = generate_key_pair(uuid4().hex)
         self._published = False
+        self._sign_ins: dict[str, UUID] = {}
 
     @classmethod
     def of(cls, app: FastAPI) -> "People":
@@ -54,6 +55,7 @@ class People:
                 )
             session.add(User(id=user, admin=admin))
             await session.flush()
+            session.add(_sign_in(user, self._sign_ins.setdefault(user, uuid4())))
             for group, permission in groups:
                 if await session.get(Group, group) is None:
                     await session.execute(insert(Group).values(id=group, name=group))
@@ -61,9 +63,21 @@ class People:
         self._published = True
         return self.headers(user)
 
+    async def sign_in(self, user: str) -> dict[str, str]:
+        """Anew, as a user who is there: headers to call with."""
+        self._sign_ins[user] = uuid4()
+        async with self._sessions.begin() as session:
+            session.add(_sign_in(user, self._sign_ins[user]))
+        return self.headers(user)
+
     def headers(self, user: str) -> dict[str, str]:
-        token = issue(self._key, subject=user, now=time.time(), lifetime=3600, token_id=uuid4().hex)
+        now = time.time()
+        token = issue(self._key, user=user, sign_in=self._sign_ins[user], now=now, until=now + 3600)
         return {"Authorization": f"Bearer {token}"}
+
+
+def _sign_in(user: str, id_: UUID) -> SignIn:
+    return SignIn(id=id_, user_id=user, method="password", address="", user_agent="", expires_at=_at(86400))
 
 
 def _at(seconds: float) -> datetime:

@@ -27,7 +27,7 @@ _OF_A_DEPLOYMENT = {
     "metrics": ("metrics", "feedback", "usage"),
 }
 _COLLECTIONS = {
-    "gateway": ("auth", "me", "users", "access-tokens", "service-accounts", "audit", ".well-known"),
+    "gateway": ("auth", "me", "users", "sign-ins", "access-tokens", "service-accounts", "audit", ".well-known"),
     "registry": ("groups", "instance-types", "models", "artifacts"),
     "metrics": ("metrics", "feedback", "usage"),
     "deployer": ("deployments", "runtimes"),

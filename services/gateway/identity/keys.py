@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import delete, func, select
 
@@ -26,22 +26,21 @@ _LOOK_EVERY = 3600.0
 class SigningKeys:
     """Issues access tokens; `maintain` runs in the background and rotates the keys with overlap."""
 
-    def __init__(self, sessions: Sessions, vault: Vault, *, lifetime: int) -> None:
+    def __init__(self, sessions: Sessions, vault: Vault) -> None:
         self._sessions = sessions
         self._vault = vault
-        self._lifetime = lifetime
         self._pairs: dict[KeyAge, KeyPair] = {}
 
     @property
     def ready(self) -> bool:
         return bool(self._pairs)
 
-    def access_token(self, user: str, *, now: datetime) -> str:
+    def access_token(self, user: str, *, sign_in: UUID, now: datetime, until: datetime) -> str:
         """Raises Unavailable before the first key is there."""
         key = signing_key(self._pairs, now=now)
         if key is None:
             raise Unavailable("The keys that sign access tokens are not loaded yet; try again.")
-        return issue(self._pairs[key], subject=user, now=now.timestamp(), lifetime=self._lifetime, token_id=uuid4().hex)
+        return issue(self._pairs[key], user=user, sign_in=sign_in, now=now.timestamp(), until=until.timestamp())
 
     async def published(self) -> list[dict[str, Any]]:
         """The public keys (JWK) that verify tokens still alive."""

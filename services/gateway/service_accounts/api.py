@@ -81,8 +81,8 @@ async def rotate_service_account(
     body: SecretRotation | None = None,
     if_match: IfMatch = None,
 ) -> NewServiceAccountView:
-    """The secret before is refused at once, or after `overlap` seconds. Access tokens that it gave live on until they
-    expire; `disabled` (at `/users`) refuses them at once."""
+    """The secret before, and the access tokens that it gave, are refused at once. With `overlap` the secret is good for
+    so many seconds more, and the tokens until they expire."""
     caller.require_admin()
     caller.require_sign_in()
     row, disabled = await queries.account_of(unit.session, account, for_update=True)

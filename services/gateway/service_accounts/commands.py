@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.gateway.sign_ins.commands import end_all
 from services.gateway.users.commands import create_user
 from shared.access_tokens import sha256
 from shared.schema import ServiceAccount, User
@@ -23,22 +24,27 @@ async def create_account(session: AsyncSession, name: str, *, description: str, 
 async def rotate_secret(
     session: AsyncSession, row: ServiceAccount, *, secret: str, overlap: int, now: datetime
 ) -> None:
-    """From the commit on `secret` is good, and the one before for `overlap` seconds."""
+    """From the commit on `secret` is good, and the one before for `overlap` seconds. Without any, what it gave ends."""
     row.previous_sha256 = row.sha256 if overlap else None
     row.previous_until = now + timedelta(seconds=overlap) if overlap else None
     row.sha256 = sha256(secret)
     row.version += 1
     row.updated_at = func.now()
     await session.flush()
+    if not overlap:
+        await end_all(session, row.user_id)
 
 
 async def sign_in(session: AsyncSession, name: str, secret: str, *, now: datetime) -> bool:
-    """Whether the secret is good now; if so, that it was used."""
+    """Whether the secret is good now, and stays so until the end of the transaction; if so, that it was used."""
     known = sha256(secret)
+    user = select(User.id).where(User.id == name, ~User.disabled).with_for_update(read=True)
+    if (await session.execute(user)).scalar_one_or_none() is None:
+        return False
     used = (
         update(ServiceAccount)
         .where(
-            ServiceAccount.user_id == select(User.id).where(User.id == name, ~User.disabled).scalar_subquery(),
+            ServiceAccount.user_id == name,
             or_(
                 ServiceAccount.sha256 == known,
                 (ServiceAccount.previous_sha256 == known) & (ServiceAccount.previous_until > now),

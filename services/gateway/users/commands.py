@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.gateway.errors import LastAdmin
-from services.gateway.identity.commands import sign_out_everywhere
+from services.gateway.sign_ins.commands import end_all
 from services.gateway.users.queries import active_admins
 from shared import outbox
 from shared.errors import NameTaken
@@ -51,7 +51,7 @@ async def change_user(session: AsyncSession, row: User, changes: dict[str, Any])
     row.version += 1
     row.updated_at = func.now()
     if changes.get("disabled") or "password_hash" in changes:
-        await sign_out_everywhere(session, row.id)
+        await end_all(session, row.id)
     try:
         await session.flush()
     except IntegrityError as error:

@@ -47,7 +47,8 @@ async def put_member(
     unit: CurrentUnit,
     response: Response,
 ) -> MemberView:
-    """For managers. The last manager can only be replaced, unless by a platform admin."""
+    """For managers. The last manager can only be replaced, unless by a platform admin. A membership that comes from an
+    identity provider is from then on what you say, whatever the provider does."""
     caller.require(Permission.MANAGE, group, kind="group", name=group)
     member, new = await commands.put(unit.session, caller=caller, group=group, user=user, permission=body.permission)
     response.status_code = 201 if new else 200
@@ -56,7 +57,8 @@ async def put_member(
 
 @router.delete("/{user}", status_code=204, summary="Remove a member", responses=problems(409), dependencies=DRY_RUN)
 async def remove_member(*, group: GroupId, user: UserId, caller: CurrentCaller, unit: CurrentUnit) -> None:
-    """For managers; every member may leave. The last manager stays, unless a platform admin removes them."""
+    """For managers; every member may leave. The last manager stays, unless a platform admin removes them. A membership
+    that comes from an identity provider is ended there, or would come again."""
     needed = Permission.READ if user == caller.user else Permission.MANAGE
     caller.require(needed, group, kind="group", name=group)
     await commands.remove(unit.session, caller=caller, group=group, user=user)
@@ -67,6 +69,7 @@ def _view(member: Member) -> MemberView:
         {
             "user": member.user_id,
             "permission": member.permission,
+            "source": member.source,
             "created_at": member.created_at,
             "updated_at": member.updated_at,
         }

@@ -3,7 +3,7 @@
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.registry.errors import LastManager
+from services.registry.errors import LastManager, ManagedElsewhere
 from services.registry.groups import queries as groups
 from services.registry.members import queries
 from services.registry.members.schemas import PermissionName
@@ -30,10 +30,10 @@ async def put(
         await session.refresh(member)
         await _publish(session, group)
         return member, True
-    if member.permission != permission:
-        if member.permission == "manage":
+    if (member.permission, member.source) != (permission, None):
+        if member.permission == "manage" != permission:
             await _keep_a_manager(session, caller=caller, group=group, user=user)
-        member.permission = permission
+        member.permission, member.source = permission, None
         member.updated_at = (await session.execute(select(func.now()))).scalar_one()
         await session.flush()
         await _publish(session, group)
@@ -45,11 +45,38 @@ async def remove(session: AsyncSession, *, caller: Caller, group: str, user: str
     member = await queries.find(session, group, user)
     if member is None:
         raise NotFound.named("member", user)
+    if member.source is not None:
+        raise ManagedElsewhere(
+            f"{user} is a member of {group} by what {member.source} says; change it there, or give another permission.",
+            source=member.source,
+        )
     if member.permission == "manage":
         await _keep_a_manager(session, caller=caller, group=group, user=user)
     await session.delete(member)
     await session.flush()
     await _publish(session, group)
+
+
+async def follow_claims(session: AsyncSession, user: str) -> None:
+    """Make memberships of what identity providers said of the user at the last sign-in, and end those of which they say
+    nothing any more. What a manager has said stands. Safe to call at once and again."""
+    claimed = await queries.claimed(session, user)
+    for group in sorted(claimed.keys() | await queries.given_by_providers(session, user)):
+        await groups.find(session, group, lock=True)
+        member, wanted = await queries.find(session, group, user), claimed.get(group)
+        if member is None and wanted is not None:
+            session.add(Member(group_id=group, user_id=user, permission=wanted.permission, source=wanted.source))
+        elif member is None or member.source is None:
+            continue
+        elif wanted is None:
+            await session.delete(member)
+        elif (member.permission, member.source) != (wanted.permission, wanted.source):
+            member.permission, member.source = wanted.permission, wanted.source
+            member.updated_at = (await session.execute(select(func.now()))).scalar_one()
+        else:
+            continue
+        await session.flush()
+        await _publish(session, group)
 
 
 async def _keep_a_manager(session: AsyncSession, *, caller: Caller, group: str, user: str) -> None:

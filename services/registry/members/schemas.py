@@ -18,5 +18,8 @@ class MemberPut(Body):
 class MemberView(BaseModel):
     user: str = Field(examples=["ana"])
     permission: PermissionName
+    source: str | None = Field(
+        description="the identity provider whose claims made the user a member; null: a manager did", examples=["corp"]
+    )
     created_at: Timestamp
     updated_at: Timestamp

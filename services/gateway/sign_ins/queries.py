@@ -1,0 +1,60 @@
+"""What is read of sign-ins."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, String, cast, func, select, true
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.access_tokens import sha256
+from shared.errors import InvalidToken, NotFound
+from shared.http import Caller
+from shared.schema import RefreshToken, SignIn
+from shared.tokens import Verifier
+
+
+def seen_by(caller: Caller, user: str | None) -> ColumnElement[bool]:
+    """One's own; administrators see those of `user`, or of all."""
+    if not caller.admin:
+        user = caller.user
+    return SignIn.user_id == user if user else true()
+
+
+async def page_of_sign_ins(
+    session: AsyncSession, where: ColumnElement[bool], *, after: tuple[datetime, str] | None, limit: int
+) -> Sequence[SignIn]:
+    """The latest first."""
+    statement = select(SignIn).where(where, SignIn.expires_at > func.now())
+    text = cast(SignIn.id, String)
+    statement = statement.order_by(SignIn.renewed_at.desc(), text).limit(limit)
+    if after is not None:
+        at, id_ = after
+        beyond = (SignIn.renewed_at < at) | ((SignIn.renewed_at == at) & (text > id_))
+        statement = statement.where(beyond)
+    return (await session.execute(statement)).scalars().all()
+
+
+async def count_sign_ins(session: AsyncSession, where: ColumnElement[bool]) -> int:
+    statement = select(func.count()).select_from(SignIn).where(where, SignIn.expires_at > func.now())
+    return int((await session.execute(statement)).scalar_one())
+
+
+async def sign_in_of(session: AsyncSession, caller: Caller, id_: UUID) -> SignIn:
+    """Raises NotFound, also for another user's."""
+    row = await session.get(SignIn, id_)
+    if row is None or not (caller.admin or row.user_id == caller.user):
+        raise NotFound.named("sign-in", id_)
+    return row
+
+
+async def sign_in_behind(session: AsyncSession, token: str, *, verifier: Verifier) -> SignIn | None:
+    """Which one an access or refresh token is of, if it is good for anything."""
+    of_refresh_token = select(SignIn).join(RefreshToken).where(RefreshToken.sha256 == sha256(token))
+    row = (await session.execute(of_refresh_token)).scalar_one_or_none()
+    if row is not None:
+        return row
+    try:
+        return await session.get(SignIn, (await verifier.verify(token)).sign_in)
+    except InvalidToken:
+        return None
