@@ -34,6 +34,7 @@ from shared import outbox
 from shared.database import create_engine, create_sessions
 from shared.events import gateway
 from shared.http import Body, CurrentCaller, CurrentUnit, DnsLabel, TransactionRoute, create_app
+from shared.permissions import ANYBODY, CALLERS
 from shared.schema import InstanceType
 from shared.service import Core, run
 from shared.settings import ServiceSettings
@@ -80,8 +81,15 @@ def create() -> tuple[ServiceSettings, FastAPI]:
     async def ready() -> None:
         return None
 
-    app = create_app(service="bench", title="Bench", core=core, routers=[router], lifespan=nothing_more, ready=ready)
-    return settings, app
+    return settings, create_app(
+        service="bench",
+        title="Bench",
+        core=core,
+        rules={"bare": ANYBODY} | dict.fromkeys(("authorised", "write_row", "write_event"), CALLERS),
+        routers=[router],
+        lifespan=nothing_more,
+        ready=ready,
+    )
 
 
 def free_port() -> int:

@@ -17,6 +17,7 @@ from services.deployer.runtimes import api as runtimes
 from services.deployer.settings import DeployerSettings
 from services.deployer.versions import api as versions
 from shared.http import create_app
+from shared.permissions import TABLE
 from shared.reconcile import Controller
 from shared.secrets import Vault
 from shared.service import Core
@@ -94,6 +95,7 @@ def create_with(settings: DeployerSettings, *, core: Core, platform: AbstractAsy
         service="deployer",
         title="Moorage deployer",
         core=core,
+        rules=TABLE["deployer"],
         routers=[deployments.router, versions.router, revisions.router, replicas.router, runtimes.router],
         lifespan=running,
         ready=ready,

@@ -35,6 +35,7 @@ from services.gateway.sign_ins.api import router as sign_ins
 from services.gateway.sign_ins.commands import CHORES
 from services.gateway.users.api import router as users
 from shared.http import create_app
+from shared.permissions import TABLE
 from shared.service import Core
 
 
@@ -112,6 +113,7 @@ def build(settings: GatewaySettings) -> FastAPI:
         service="gateway",
         title="Moorage gateway",
         core=core,
+        rules=TABLE["gateway"],
         routers=[identity, oidc, sign_ins, users, access_tokens, service_accounts, audit, clients, endpoint],
         lifespan=running,
         ready=not_ready,

@@ -12,7 +12,7 @@ from services.metrics.domain import LATENCIES, MINUTE, Grid, grid, segments
 from services.metrics.parameters import By, Metric, Span, Step
 from services.metrics.queries import Scope
 from shared.errors import NotFound
-from shared.http import Caller, CurrentCaller, CurrentUnit, DnsLabel, Permission, TransactionRoute
+from shared.http import Caller, CurrentCaller, CurrentUnit, DnsLabel, TransactionRoute
 
 __all__ = ["create_router"]
 
@@ -128,7 +128,7 @@ async def _of_deployment(session: AsyncSession, caller: Caller, id_: str) -> Sco
     found = await queries.find_deployment(session, id_)
     if found is None:
         raise NotFound.named("deployment", id_)
-    caller.require(Permission.READ, found.group_id, kind="deployment", name=id_)
+    caller.require(found.group_id, kind="deployment", name=id_)
     return Scope(uid=found.uid)
 
 

@@ -17,6 +17,7 @@ from services.metrics.rollup import keep_rolling
 from services.metrics.scraper import Scraper
 from services.metrics.settings import MetricsSettings
 from shared.http.app import create_app
+from shared.permissions import TABLE
 from shared.service import Core
 
 __all__ = ["create"]
@@ -50,6 +51,7 @@ def create() -> tuple[MetricsSettings, FastAPI]:
         service="metrics",
         title="Moorage metrics",
         core=core,
+        rules=TABLE["metrics"],
         routers=[router],
         lifespan=beside_the_api,
         ready=ready,

@@ -19,6 +19,7 @@ from services.registry.artifacts.storage import FolderStorage, Storage
 from services.registry.artifacts.store import BlobStore
 from services.registry.settings import RegistrySettings
 from shared.http import create_app
+from shared.permissions import TABLE
 from shared.service import Core
 
 
@@ -58,6 +59,7 @@ def create(settings: RegistrySettings | None = None) -> tuple[RegistrySettings, 
         service="registry",
         title="Moorage registry",
         core=core,
+        rules=TABLE["registry"],
         routers=[
             groups.router,
             members.router,

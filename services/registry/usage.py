@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.errors import InUse
-from shared.http import Caller, Permission
+from shared.http import Caller
 from shared.schema import Deployment
 
 
@@ -78,7 +78,7 @@ def refuse_if_used(uses: list[Use], what: str, *, caller: Caller) -> None:
     """Raises InUse, naming those deployments that the caller may see."""
     if not uses:
         return
-    seen = sorted({use.deployment for use in uses if caller.may(Permission.READ, use.group)})
+    seen = sorted({use.deployment for use in uses if caller.sees(use.group)})
     hidden = len({use.deployment for use in uses}) - len(seen)
     named = ", ".join(seen[:10]) + (f" and {len(seen) - 10} more" if len(seen) > 10 else "")
     others = f"{hidden} that you may not see" if hidden else ""

@@ -6,7 +6,7 @@ conventions of docs/api.md. Services bring routers.
 """
 
 from shared.http.app import create_app
-from shared.http.auth import Caller, CurrentCaller, Permission
+from shared.http.auth import Caller, CurrentCaller
 from shared.http.etags import TAGGED, IfMatch, check_match, content_etag, etag
 from shared.http.pages import Page, PageQuery, Paging
 from shared.http.schemas import Body, DnsLabel, Timestamp
@@ -23,7 +23,6 @@ __all__ = [
     "Page",
     "PageQuery",
     "Paging",
-    "Permission",
     "Timestamp",
     "TransactionRoute",
     "Unit",

@@ -8,10 +8,13 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.routing import BaseRoute
 
 from shared.http import problems
+from shared.http.auth import needs_caller
 from shared.http.context import RequestContext
 from shared.http.transaction import TransactionRoute
+from shared.permissions import Rules
 from shared.service import Core
 
 PREFIX = "/api/v1"
@@ -59,6 +62,7 @@ def create_app(
     service: str,
     title: str,
     core: Core,
+    rules: Rules,
     routers: Sequence[APIRouter],
     lifespan: Lifespan,
     ready: Ready,
@@ -67,6 +71,7 @@ def create_app(
 ) -> FastAPI:
     """An application with our conventions. `core` is opened when it starts and closed when it stops.
 
+    `rules` say who may use which of its routes. Raises ValueError unless each decides about one, and all have theirs.
     `kinds` are the problem documents of its own that its routes describe.
     """
 
@@ -95,16 +100,28 @@ def create_app(
         },
     )
     app.state.core = core
+    app.state.rules = rules
     problems.install(app)
     if core.web_origins:
         app.add_middleware(CORSMiddleware, allow_origins=core.web_origins, **_CORS)
     app.add_middleware(RequestContext, service=service, https=core.public_url.startswith("https://"))
+    routes = [route for router in routers for route in router.routes]
+    _check_rules(rules, routes)
     for router in routers:
-        # A router of plain routes would silently lose its transactions.
-        assert router.route_class is TransactionRoute
         app.include_router(router, prefix=PREFIX)
     _add_probes(app, core, ready, exposition)
     return app
+
+
+def _check_rules(rules: Rules, routes: Sequence[BaseRoute]) -> None:
+    ours = {route.name: route for route in routes if isinstance(route, TransactionRoute)}
+    # A plain route would silently lose its transaction.
+    assert len(ours) == len(routes)
+    if odd := ours.keys() ^ {name for name in rules if "." not in name}:
+        raise ValueError(f"either a route without a rule or a rule without a route: {', '.join(sorted(odd))}")
+    for name, route in ours.items():
+        if needs_caller(route.dependant) is not rules[name].caller:
+            raise ValueError(f"{name} and its rule do not agree whether it needs a caller")
 
 
 def _add_probes(app: FastAPI, core: Core, ready: Ready, exposition: Exposition | None) -> None:

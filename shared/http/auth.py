@@ -2,12 +2,11 @@
 
 The token says who; the rows say what, read anew for each request, so a user who has signed out, was disabled or removed
 from a group is so at once and in every service. A personal access token is itself a row, read with them; its scopes
-leave some of what its user may at that moment.
+leave some of what its user may at that moment. What an action needs, `shared.permissions` says.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import IntEnum
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 from uuid import UUID
 
@@ -20,29 +19,15 @@ from structlog.contextvars import bind_contextvars
 from shared import access_tokens
 from shared.access_tokens import Reach
 from shared.errors import Hidden, InvalidToken, PermissionDenied
+from shared.permissions import Check, Permission, Rules
 from shared.schema import AccessToken, Member, SignIn, User
 
 _READS = frozenset({"GET", "HEAD"})
 
 
-class Permission(IntEnum):
-    """On a group; each holds the ones before it."""
-
-    READ = 1
-    EDIT = 2
-    MANAGE = 3
-
-    @classmethod
-    def parse(cls, name: str) -> "Permission":
-        return cls[name.upper()]
-
-    def __str__(self) -> str:
-        return self.name.lower()
-
-
 @dataclass(frozen=True)
 class Caller:
-    """A signed-in user. Admins may everything."""
+    """A signed-in user, in the middle of an action."""
 
     user: str
     admin: bool = False
@@ -50,37 +35,69 @@ class Caller:
     # What they call with: the access token of a sign-in, or a personal one.
     sign_in: UUID | None = None
     token: UUID | None = None
-    # The groups that something was required on, for the audit log.
-    asked: list[str] = field(default_factory=list, compare=False)
+    # What they are about, and what that and others of the service need.
+    action: str = ""
+    rules: Rules = field(default_factory=dict)
+    # The groups that something was required on (None: a thing of no group), for the audit log.
+    asked: list[str | None] = field(default_factory=list, compare=False)
 
-    def may(self, permission: Permission, group: str) -> bool:
-        return self.admin or self.permissions.get(group, 0) >= permission
+    def on(self, group: str | None) -> Permission:
+        """What they hold on a group; None stands for what belongs to none."""
+        if self.admin:
+            return Permission.ADMIN
+        return Permission.NONE if group is None else self.permissions.get(group, Permission.NONE)
 
-    def require(self, permission: Permission, group: str, *, kind: str, name: str) -> None:
-        """Raises NotFound for what the caller may not see, PermissionDenied for what they may see but not do."""
-        self.asked.append(group)
-        if not self.may(Permission.READ, group):
-            raise Hidden.named(kind, name)
-        if not self.may(permission, group):
-            raise PermissionDenied(
-                f"You need the permission {permission!s} on group {group}; ask one of its managers.",
-                permission=str(permission),
-                group=group,
-            )
-
-    def require_sign_in(self) -> None:
-        """For what has to do with credentials: a token that leaked must not make further ones."""
-        if self.token is not None:
-            raise PermissionDenied("This needs an access token of a sign-in, not a personal one.", permission="sign-in")
-
-    def require_admin(self) -> None:
-        if not self.admin:
-            raise PermissionDenied("Only platform admins may do this.", permission="admin")
+    def sees(self, group: str) -> bool:
+        return self.on(group) >= Permission.READ
 
     @property
     def visible_groups(self) -> frozenset[str] | None:
-        """The groups whose things the caller may see; None: all of them."""
-        return None if self.admin else frozenset(self.permissions)
+        """The groups whose things the action shows the caller; None: all of them."""
+        if self.admin:
+            return None
+        least = self.rules[self.action].see
+        return frozenset(group for group, held in self.permissions.items() if held >= least)
+
+    def require(
+        self, group: str | None, *, kind: str, name: object, own: bool = False, action: str | None = None
+    ) -> None:
+        """That they may do it to a thing of `group`, `own` if they have made it; or what it comes to, another `action`.
+
+        Raises NotFound for what they may not see, PermissionDenied for what they may see but not do.
+        """
+        self.asked.append(group)
+        rule = self.rules[action or self.action]
+        held, needed = self.on(group), rule.needed(own=own)
+        if needed is None or held < min(needed, rule.see):
+            raise Hidden.named(kind, name)
+        if held < needed:
+            raise _lacks(needed, group)
+
+    def require_action(self, action: str) -> None:
+        """What it needs whatever it is about. No handler runs without; for a part of its action it has to ask."""
+        rule = self.rules[action]
+        if rule.somewhere and not self.admin and max(self.permissions.values(), default=0) < rule.somewhere:
+            raise _lacks(rule.somewhere, None)
+        if rule.sign_in and self.token is not None:
+            raise PermissionDenied("This needs an access token of a sign-in, not a personal one.", permission="sign-in")
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether the handler has required what its action has it require."""
+        return bool(self.asked) or self.rules[self.action].check is not Check.HANDLER
+
+
+def _lacks(permission: Permission, group: str | None) -> PermissionDenied:
+    """None: on any group."""
+    if permission is Permission.ADMIN:
+        return PermissionDenied("Only platform admins may do this.", permission="admin")
+    if group is None:
+        return PermissionDenied(f"You need the permission {permission!s} on some group.", permission=str(permission))
+    return PermissionDenied(
+        f"You need the permission {permission!s} on group {group}; ask one of its managers.",
+        permission=str(permission),
+        group=group,
+    )
 
 
 # Made once: these run with every request.
@@ -102,7 +119,7 @@ _bearer = HTTPBearer(auto_error=False, description="access token from POST /api/
 
 
 async def authenticate(request: Request) -> Caller:
-    """The caller by the request's Bearer token, read once a request. Raises InvalidToken."""
+    """The caller by the request's Bearer token, read once a request. Raises InvalidToken, PermissionDenied."""
     known: Caller | None = getattr(request.state, "caller", None)
     if known:
         return known
@@ -110,8 +127,11 @@ async def authenticate(request: Request) -> Caller:
     if scheme.lower() != "bearer" or not token.strip():
         raise InvalidToken("Send an access token as `Authorization: Bearer …`; POST /api/v1/auth/token gives one.")
     by = _by_personal_token if token.strip().startswith(access_tokens.PREFIX) else _by_sign_in
-    caller = request.state.caller = await by(request, token.strip())
+    found = await by(request, token.strip())
+    action = request.state.action
+    caller = request.state.caller = replace(found, action=action, rules=request.app.state.rules)
     bind_contextvars(user=caller.user)
+    caller.require_action(action)
     return caller
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.errors import MoorageError, ValidationFailed
 from shared.http import records
-from shared.http.auth import needs_caller
+from shared.http.auth import Caller, needs_caller
 from shared.http.bodies import BoundedRequest
 from shared.http.idempotency import KEPT_HEADERS, Once
 from shared.telemetry import get_logger
@@ -67,8 +67,16 @@ class TransactionRoute(APIRoute):
         declares_body = self.body_field is not None
         has_caller = needs_caller(self.dependant)
 
+        async def handled(request: BoundedRequest) -> Response:
+            response = await handle(request)
+            caller: Caller | None = getattr(request.state, "caller", None)
+            if caller and not caller.has_asked and response.status_code < 400:
+                raise RuntimeError(f"{self.name} does not ask whether its caller may")
+            return response
+
         async def recorded(plain: Request) -> Response:
             request = BoundedRequest(plain.scope, plain.receive)
+            request.state.action = self.name
             try:
                 return await in_transaction(request)
             except MoorageError as error:
@@ -84,7 +92,7 @@ class TransactionRoute(APIRoute):
             if request.method not in _CHANGES:
                 async with core.reading() as session:
                     request.state.unit = Unit(session)
-                    return await handle(request)
+                    return await handled(request)
             dry_run = _is_dry_run(request)
             async with core.sessions() as session:
                 unit = request.state.unit = Unit(session)
@@ -92,7 +100,7 @@ class TransactionRoute(APIRoute):
                 once = await Once.begin(request, session) if keyed else None
                 if once and once.answer:
                     return once.answer
-                response = await handle(request)
+                response = await handled(request)
                 if response.status_code >= 400:
                     return response
                 if dry_run and not unit.stands:

@@ -23,13 +23,13 @@ from shared.http import (
     IfMatch,
     Page,
     Paging,
-    Permission,
     TransactionRoute,
     check_match,
     create_app,
     etag,
 )
 from shared.http.schemas import Text
+from shared.permissions import ANYBODY, CALLERS, MANAGE, Rules, on_group
 from shared.schema import InstanceType, User
 from shared.service import Core
 from shared.settings import ServiceSettings
@@ -165,7 +165,7 @@ async def fail(how: str, unit: CurrentUnit) -> None:
 
 @router.get("/groups/{group}")
 async def see(group: str, caller: CurrentCaller) -> dict[str, str]:
-    caller.require(Permission.MANAGE, group, kind="group", name=group)
+    caller.require(group, kind="group", name=group)
     return {"group": group}
 
 
@@ -175,7 +175,15 @@ async def count(number: Annotated[int, Path()], unit: CurrentUnit) -> dict[str, 
     return {"count": (await unit.session.execute(statement)).scalar_one()}
 
 
-def create(settings: ServiceSettings | None = None) -> tuple[ServiceSettings, FastAPI]:
+RULES: Rules = {
+    **dict.fromkeys(("page_of_things", "look_up", "do_without_a_caller", "fail", "count"), ANYBODY),
+    **dict.fromkeys(("use_the_session_after_the_answer_began",), ANYBODY),
+    **dict.fromkeys(("make", "make_slowly", "make_and_wait", "change", "remove", "touch", "upload", "stream"), CALLERS),
+    "see": on_group(MANAGE),
+}
+
+
+def create(settings: ServiceSettings | None = None, *, rules: Rules = RULES) -> tuple[ServiceSettings, FastAPI]:
     settings = settings or ServiceSettings()
     core = Core(settings, service="test")
 
@@ -187,5 +195,5 @@ def create(settings: ServiceSettings | None = None) -> tuple[ServiceSettings, Fa
         return None
 
     return settings, create_app(
-        service="test", title="Test", core=core, routers=[router], lifespan=nothing_more, ready=ready
+        service="test", title="Test", core=core, rules=rules, routers=[router], lifespan=nothing_more, ready=ready
     )

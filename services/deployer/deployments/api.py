@@ -26,7 +26,7 @@ from services.deployer.deployments.schemas import (
 from services.deployer.deployments.views import document
 from services.deployer.deployments.watching import parse_list_id, watch_list, watch_one
 from shared.errors import NotFound
-from shared.http import CurrentCaller, CurrentUnit, DnsLabel, Page, Paging, Permission, TransactionRoute
+from shared.http import CurrentCaller, CurrentUnit, DnsLabel, Page, Paging, TransactionRoute
 from shared.http.problems import documented
 from shared.http.streams import LastEventId, event_stream, wants_events
 
@@ -110,7 +110,7 @@ async def get_deployment(
     found = await queries.deployment(unit.session, deployment)
     if found is None:
         raise NotFound.named("deployment", deployment)
-    caller.require(Permission.READ, found.row.group_id, kind="deployment", name=deployment)
+    caller.require(found.row.group_id, kind="deployment", name=deployment)
     if wants_events(request):
         core = request.app.state.core
         events = watch_one(core, found.row.uid, last=last_event_id, public_url=public_url)

@@ -33,7 +33,7 @@ from services.deployer.deployments.secrets import EnvVault
 from shared import outbox
 from shared.errors import Conflict, NameTaken, NotFound, QuotaExceeded, ValidationFailed
 from shared.events.deployer import DEPLOYMENT_CHANGED
-from shared.http import Caller, Permission, check_match
+from shared.http import Caller, check_match
 from shared.schema import Deployment, Revision
 
 __all__ = ["Accepted", "Commands"]
@@ -86,9 +86,9 @@ class Commands:
                     return await self._create(body, wanted=body.versions, group=body.group, given=id, model=id)
             except (Conflict, QuotaExceeded):  # perhaps with another's PUT, meanwhile: this one is an update then
                 seen = await queries.live(self.session, id)
-                if seen is None or not self.caller.may(Permission.READ, seen.group_id):
+                if seen is None or not self.caller.sees(seen.group_id):
                     raise
-        elif not self.caller.may(Permission.READ, seen.group_id):
+        elif not self.caller.sees(seen.group_id):
             if body.group is None:
                 raise NotFound.named("deployment", id)
             return await self._create(body, wanted=body.versions, group=body.group, given=id, model=id)
@@ -146,8 +146,7 @@ class Commands:
         return await self._change(row, draft, action="delete_version", message=message)
 
     async def stop(self, id: str, *, message: str) -> Accepted:  # noqa: A002 - the API's word
-        """Whoever deployed it may stop it, managers any."""
-        row = await self._locked(id, own=True)
+        row = await self._locked(id)
         return await self._change(row, _same, stopped=True, action="stop", message=message)
 
     async def start(self, id: str, *, message: str) -> Accepted:  # noqa: A002 - the API's word
@@ -188,8 +187,8 @@ class Commands:
         return await self._change(row, draft, action="rollback", message=message)
 
     async def delete(self, id: str, *, message: str) -> Accepted:  # noqa: A002 - the API's word
-        """Whoever deployed it may delete it, managers any. The history stays."""
-        row = await self._locked(id, own=True)
+        """The history stays."""
+        row = await self._locked(id)
         diff = difference(_spec(row), None, stopped_before=row.stopped)
         row = await self._write(row, message=message, action="delete", deleted_at=func.now())
         return Accepted(row=row, diff=diff)
@@ -199,7 +198,7 @@ class Commands:
     async def _create(
         self, body: DesiredState, *, wanted: list[NumberedVersion], group: str, given: str | None, model: str
     ) -> Accepted:
-        self.caller.require(Permission.EDIT, group, kind="group", name=group)
+        self.caller.require(group, kind="group", name=group)
         spec = await drafts.desired(
             body,
             wanted=wanted,
@@ -251,23 +250,21 @@ class Commands:
             taken.add(id_)
         raise NameTaken(f"There is already a deployment {id_}; choose another id.", id=id_)
 
-    async def _locked(self, id: str, *, own: bool = False) -> Deployment:  # noqa: A002 - the API's word
+    async def _locked(self, id: str) -> Deployment:  # noqa: A002 - the API's word
         """The lock comes after the rights (which hang on what never changes): whoever has none holds up nobody."""
         seen = await queries.live(self.session, id)
         if seen is None:
             raise NotFound.named("deployment", id)
-        self._require(seen, own=own)
+        self._require(seen)
         row = await queries.deployment_to_change(self.session, seen.uid)
         if row is None:
             raise NotFound.named("deployment", id)
         check_match(self.if_match, row.generation)
         return row
 
-    def _require(self, row: Deployment, *, own: bool) -> None:
-        """`own`: what only its maker and managers may do."""
-        mine = row.created_by == self.caller.user
-        permission = Permission.EDIT if mine or not own else Permission.MANAGE
-        self.caller.require(permission, row.group_id, kind="deployment", name=row.id)
+    def _require(self, row: Deployment, *, action: str | None = None) -> None:
+        own = row.created_by == self.caller.user
+        self.caller.require(row.group_id, kind="deployment", name=row.id, own=own, action=action)
 
     async def _locked_version(self, id: str, number: int) -> Deployment:  # noqa: A002 - the API's word
         row = await self._locked(id)
@@ -292,7 +289,8 @@ class Commands:
         spec = await draft(row, before, self._resolver(row.group_id, uid=row.uid))
         if spec == before and stopped == was_stopped:
             return Accepted(row=row)
-        self._require(row, own=not set(numbers_of(before)) <= set(numbers_of(spec)))  # to drop a version is to delete
+        if not set(numbers_of(before)) <= set(numbers_of(spec)):
+            self._require(row, action="delete_version")  # to leave a version out is to delete it
         refusal = None
         starts = was_stopped and not stopped
         if starts or spec["versions"] != before["versions"]:

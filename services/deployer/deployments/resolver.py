@@ -26,7 +26,7 @@ from services.deployer.deployments.secrets import EnvVault
 from services.deployer.errors import AddressTaken
 from services.deployer.runtimes.catalogue import RUNTIMES
 from shared.errors import ValidationFailed
-from shared.http import Caller, Permission
+from shared.http import Caller
 
 __all__ = ["Resolver"]
 
@@ -165,7 +165,7 @@ class Resolver:
         path, _, alias = reference.partition("@")
         group, name, *rest = path.split("/")
         found = None
-        if self.caller.may(Permission.READ, group):
+        if self.caller.sees(group):
             number = int(rest[0]) if rest else None
             found = await queries.model_version(self.session, group, name, number=number, alias=alias or None)
         if found is None:

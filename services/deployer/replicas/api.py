@@ -20,7 +20,6 @@ from shared.http import (
     CurrentUnit,
     Page,
     Paging,
-    Permission,
     TransactionRoute,
     content_etag,
 )
@@ -133,7 +132,7 @@ async def _live(deployment: str, caller: CurrentCaller, unit: CurrentUnit) -> De
 def _readable(row: Deployment | None, deployment: str, caller: CurrentCaller) -> Deployment:
     if row is None:
         raise NotFound.named("deployment", deployment)
-    caller.require(Permission.READ, row.group_id, kind="deployment", name=deployment)
+    caller.require(row.group_id, kind="deployment", name=deployment)
     return row
 
 

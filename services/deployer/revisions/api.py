@@ -11,7 +11,7 @@ from services.deployer.deployments.queries import with_history
 from services.deployer.revisions import queries
 from services.deployer.revisions.schemas import RevisionView
 from shared.errors import NotFound
-from shared.http import TAGGED, CurrentCaller, CurrentUnit, Page, Paging, Permission, TransactionRoute, etag
+from shared.http import TAGGED, CurrentCaller, CurrentUnit, Page, Paging, TransactionRoute, etag
 from shared.schema import Deployment, Revision
 
 router = APIRouter(
@@ -50,7 +50,7 @@ async def _readable(deployment: str, caller: CurrentCaller, unit: CurrentUnit) -
     row = await with_history(unit.session, deployment)
     if row is None:
         raise NotFound.named("deployment", deployment)
-    caller.require(Permission.READ, row.group_id, kind="deployment", name=deployment)
+    caller.require(row.group_id, kind="deployment", name=deployment)
     return row
 
 

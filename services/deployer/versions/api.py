@@ -19,7 +19,7 @@ from services.deployer.deployments.schemas import DeploymentView, NewVersion, Pa
 from services.deployer.deployments.views import version_view
 from services.deployer.versions.schemas import VersionList
 from shared.errors import NotFound
-from shared.http import CurrentCaller, CurrentUnit, Permission, TransactionRoute
+from shared.http import CurrentCaller, CurrentUnit, TransactionRoute
 from shared.http.problems import documented
 from shared.schema import Deployment
 
@@ -110,7 +110,7 @@ async def _read(deployment: str, caller: CurrentCaller, unit: CurrentUnit) -> De
     found = await queries.deployment(unit.session, deployment)
     if found is None:
         raise NotFound.named("deployment", deployment)
-    caller.require(Permission.READ, found.row.group_id, kind="deployment", name=deployment)
+    caller.require(found.row.group_id, kind="deployment", name=deployment)
     return found.row
 
 

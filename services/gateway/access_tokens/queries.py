@@ -37,6 +37,7 @@ async def count_tokens(session: AsyncSession, where: ColumnElement[bool]) -> int
 async def token_of(session: AsyncSession, caller: Caller, id_: UUID) -> AccessToken:
     """Raises NotFound, also for another user's."""
     row = await session.get(AccessToken, id_)
-    if row is None or not (caller.admin or row.user_id == caller.user):
+    if row is None:
         raise NotFound.named("access token", id_)
+    caller.require(None, kind="access token", name=id_, own=row.user_id == caller.user)
     return row

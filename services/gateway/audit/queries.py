@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, false, func, or_, select, text, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.gateway.audit.domain import BEGINNING, Head, Sealed
-from shared.http import Caller, Permission
+from shared.http import Caller
 from shared.schema import AuditEntry
 
 # What came later in the table's life stands at the end, where it is: lines that are sealed stay what they are.
@@ -58,11 +58,11 @@ class Filter:
 
 
 def visible(caller: Caller) -> ColumnElement[bool]:
-    """Administrators see all; others what they did, and what was done in the groups that they manage."""
-    if caller.admin:
+    """What they did themselves, and what was done in the groups that the action shows."""
+    groups = caller.visible_groups
+    if groups is None:
         return true()
-    managed = sorted(group for group, held in caller.permissions.items() if held >= Permission.MANAGE)
-    return or_(AuditEntry.user_id == caller.user, AuditEntry.group_id.in_(managed) if managed else false())
+    return or_(AuditEntry.user_id == caller.user, AuditEntry.group_id.in_(sorted(groups)) if groups else false())
 
 
 async def page_of_entries(

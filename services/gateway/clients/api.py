@@ -34,7 +34,6 @@ from shared.http import (
     IfMatch,
     Page,
     Paging,
-    Permission,
     TransactionRoute,
     Unit,
     check_match,
@@ -51,7 +50,7 @@ View = TypeVar("View", bound=EnforcementView)
 async def list_clients(
     deployment: DeploymentId, caller: CurrentCaller, unit: CurrentUnit, paging: Paging
 ) -> Page[ClientView]:
-    owner = await queries.owner_of(unit.session, deployment, caller, Permission.READ)
+    owner = await queries.owner_of(unit.session, deployment, caller)
     rows = await queries.page_of_clients(unit.session, owner, after=name_after(paging), limit=paging.limit + 1)
     items, cursor = paging.page(rows, key=lambda row: (row.name,))
     total = await queries.count_clients(unit.session, owner) if paging.count else None
@@ -63,7 +62,7 @@ async def list_clients(
 async def get_client(
     response: Response, deployment: DeploymentId, client: ClientName, caller: CurrentCaller, unit: CurrentUnit
 ) -> ClientView:
-    owner = await queries.owner_of(unit.session, deployment, caller, Permission.READ)
+    owner = await queries.owner_of(unit.session, deployment, caller)
     row = await queries.client_of(unit.session, owner, client)
     response.headers["ETag"] = etag(row.version)
     used = await queries.last_uses(unit.session, owner, [client])
@@ -90,7 +89,7 @@ async def create_client(
     """The token is shown in this answer and never again; we keep a hash. Whoever holds it may call the endpoint as soon
     as `enforced` is true. A public endpoint lets everybody in; its clients count once it is private."""
     check_expiry(body.expires_at, now=datetime.now(UTC))
-    owner = await queries.owner_of(unit.session, deployment, caller, Permission.EDIT)
+    owner = await queries.owner_of(unit.session, deployment, caller)
     token, sha1 = new_token(body.name)
     row = await commands.add_client(
         unit.session, owner, body.name, sha1=sha1, expires_at=body.expires_at, by=caller.user
@@ -122,7 +121,7 @@ async def rotate_client(
     """The old token is refused as soon as the new one is let in, or with `overlap` so many seconds later: time to move
     the callers, who go by the same name with both."""
     now = datetime.now(UTC)
-    owner = await queries.owner_of(unit.session, deployment, caller, Permission.EDIT)
+    owner = await queries.owner_of(unit.session, deployment, caller)
     row = await queries.client_of(unit.session, owner, client, for_update=True)
     check_match(if_match, row.version)
     body = body or Rotation()
@@ -147,7 +146,7 @@ async def revoke_client(
     if_match: IfMatch = None,
 ) -> RevokedView:
     """Once `enforced` is true no request with the token is let through; one that is under way ends as it would have."""
-    owner = await queries.owner_of(unit.session, deployment, caller, Permission.EDIT)
+    owner = await queries.owner_of(unit.session, deployment, caller)
     row = await queries.client_of(unit.session, owner, client, for_update=True)
     check_match(if_match, row.version)
     await commands.revoke_client(unit.session, owner, row)

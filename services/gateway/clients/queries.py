@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.errors import NotFound
-from shared.http import Caller, Permission
+from shared.http import Caller
 from shared.schema import Deployment, EndpointClient, request_samples
 
 
@@ -22,7 +22,7 @@ class Owner:
     group: str
 
 
-async def owner_of(session: AsyncSession, deployment: str, caller: Caller, permission: Permission) -> Owner:
+async def owner_of(session: AsyncSession, deployment: str, caller: Caller) -> Owner:
     """Raises NotFound, PermissionDenied."""
     row = (
         await session.execute(
@@ -33,7 +33,7 @@ async def owner_of(session: AsyncSession, deployment: str, caller: Caller, permi
     ).one_or_none()
     if row is None:
         raise NotFound.named("deployment", deployment)
-    caller.require(permission, row.group_id, kind="deployment", name=deployment)
+    caller.require(row.group_id, kind="deployment", name=deployment)
     return Owner(uid=row.uid, id=row.id, group=row.group_id)
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.errors import NotFound
-from shared.http import Caller, Permission
+from shared.http import Caller
 from shared.schema import Blob, Deployment, Route
 
 
@@ -22,7 +22,7 @@ async def endpoint_of(session: AsyncSession, deployment: str, caller: Caller) ->
     ).one_or_none()
     if row is None:
         raise NotFound.named("deployment", deployment)
-    caller.require(Permission.READ, row.group_id, kind="deployment", name=deployment)
+    caller.require(row.group_id, kind="deployment", name=deployment)
     return row
 
 

@@ -26,8 +26,7 @@ AccountName = Annotated[UserName, Path(alias="account")]
 
 
 @router.get("", summary="List service accounts (administrators)")
-async def list_service_accounts(caller: CurrentCaller, unit: CurrentUnit, paging: Paging) -> Page[ServiceAccountView]:
-    caller.require_admin()
+async def list_service_accounts(_: CurrentCaller, unit: CurrentUnit, paging: Paging) -> Page[ServiceAccountView]:
     rows = await queries.page_of_accounts(unit.session, after=name_after(paging), limit=paging.limit + 1)
     items, cursor = paging.page(rows, key=lambda found: (found[0].user_id,))
     total = await queries.count_accounts(unit.session) if paging.count else None
@@ -45,8 +44,6 @@ async def create_service_account(
 ) -> NewServiceAccountView:
     """A user for a pipeline. It signs in at `/auth/token` with grant_type=client_credentials and the secret that this
     answer shows, once. It may nothing until the manager of a group makes it a member, like any user."""
-    caller.require_admin()
-    caller.require_sign_in()
     secret = new_token(SECRET_PREFIX)
     row = await commands.create_account(
         unit.session, body.name, description=body.description, secret=secret, by=caller.user
@@ -58,9 +55,8 @@ async def create_service_account(
 
 @router.get("/{account}", summary="One service account (administrators)")
 async def get_service_account(
-    response: Response, account: AccountName, caller: CurrentCaller, unit: CurrentUnit
+    response: Response, account: AccountName, _: CurrentCaller, unit: CurrentUnit
 ) -> ServiceAccountView:
-    caller.require_admin()
     found = await queries.account_of(unit.session, account)
     response.headers["ETag"] = etag(found[0].version)
     return ServiceAccountView(**_fields(*found))
@@ -75,7 +71,7 @@ async def rotate_service_account(
     *,
     response: Response,
     account: AccountName,
-    caller: CurrentCaller,
+    _: CurrentCaller,
     unit: CurrentUnit,
     dry_run: DryRun,
     body: SecretRotation | None = None,
@@ -83,8 +79,6 @@ async def rotate_service_account(
 ) -> NewServiceAccountView:
     """The secret before, and the access tokens that it gave, are refused at once. With `overlap` the secret is good for
     so many seconds more, and the tokens until they expire."""
-    caller.require_admin()
-    caller.require_sign_in()
     row, disabled = await queries.account_of(unit.session, account, for_update=True)
     check_match(if_match, row.version)
     secret = new_token(SECRET_PREFIX)
@@ -102,12 +96,11 @@ async def rotate_service_account(
     dependencies=[OFFERS_DRY_RUN],
 )
 async def delete_service_account(
-    account: AccountName, caller: CurrentCaller, unit: CurrentUnit, if_match: IfMatch = None
+    account: AccountName, _: CurrentCaller, unit: CurrentUnit, if_match: IfMatch = None
 ) -> None:
     """All services refuse its access tokens from the moment of this answer; its memberships end, what it made stays."""
-    caller.require_admin()
-    row, _ = await queries.account_of(unit.session, account)
-    check_match(if_match, row.version)
+    found = await queries.account_of(unit.session, account)
+    check_match(if_match, found[0].version)
     await delete_user(unit.session, await user_of(unit.session, account, for_update=True))
 
 

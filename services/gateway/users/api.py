@@ -4,7 +4,6 @@ import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.gateway.identity.passwords import generate_password
 from services.gateway.parameters import MOVED_ON, OFFERS_DRY_RUN, DryRun, name_after, problems
@@ -20,9 +19,8 @@ from services.gateway.users.schemas import (
     UserName,
     UserView,
 )
-from shared.errors import NotFound, ValidationFailed
+from shared.errors import ValidationFailed
 from shared.http import (
-    Caller,
     CurrentCaller,
     CurrentUnit,
     IfMatch,
@@ -67,7 +65,6 @@ async def change_my_password(
     request: Request, body: PasswordChange, caller: CurrentCaller, unit: CurrentUnit, parts: CurrentParts
 ) -> None:
     """Ends all sign-ins of the user, this one too once its access token has expired."""
-    caller.require_sign_in()
     attempt = parts.throttle.take(user=caller.user, address=address_of(request), now=time.monotonic())
     known_hash = (await queries.user_of(unit.session, caller.user)).password_hash
     await unit.session.rollback()  # hashing takes its time, and the connection is needed by others
@@ -81,14 +78,13 @@ async def change_my_password(
 
 @router.get("/users", summary="List users (administrators)")
 async def list_users(
-    caller: CurrentCaller,
+    _: CurrentCaller,
     unit: CurrentUnit,
     paging: Paging,
     q: Annotated[
         str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="part of a name or e-mail")
     ] = None,
 ) -> Page[UserView]:
-    caller.require_admin()
     rows = await queries.page_of_users(unit.session, q=q, after=name_after(paging), limit=paging.limit + 1)
     items, cursor = paging.page(rows, key=lambda row: (row.id,))
     total = await queries.count_users(unit.session, q=q) if paging.count else None
@@ -100,13 +96,12 @@ async def create_user(
     *,
     response: Response,
     body: NewUser,
-    caller: CurrentCaller,
+    _: CurrentCaller,
     unit: CurrentUnit,
     parts: CurrentParts,
     dry_run: DryRun,
 ) -> NewUserView:
     """Without `password` one is made, and shown this once."""
-    caller.require_admin()
     generated = generate_password() if body.password is None else None
     password_hash = await parts.passwords.hash(generated or body.password or "")
     row = await commands.create_user(
@@ -124,7 +119,8 @@ async def create_user(
 
 @router.get("/users/{user}", summary="One user (administrators, and the user)")
 async def get_user(response: Response, user: UserName, caller: CurrentCaller, unit: CurrentUnit) -> UserView:
-    row = await _visible(unit.session, caller, user)
+    caller.require(None, kind="user", name=user, own=user == caller.user)
+    row = await queries.user_of(unit.session, user)
     response.headers["ETag"] = etag(row.version)
     return _view(row)
 
@@ -140,13 +136,12 @@ async def update_user(
     response: Response,
     user: UserName,
     body: UserChange,
-    caller: CurrentCaller,
+    _: CurrentCaller,
     unit: CurrentUnit,
     parts: CurrentParts,
     if_match: IfMatch = None,
 ) -> UserView:
     """A JSON merge patch. The last administrator who can sign in can be neither demoted nor disabled."""
-    caller.require_admin()
     changes: dict[str, Any] = body.model_dump(exclude_unset=True)
     if wrong := sorted(name for name, value in changes.items() if value is None and name != "email"):
         raise ValidationFailed.of(f"/{wrong[0]}", "cannot be cleared")
@@ -168,18 +163,11 @@ async def update_user(
     responses=problems(_409="Nobody would be administrator", _412=MOVED_ON),
     dependencies=[OFFERS_DRY_RUN],
 )
-async def delete_user(user: UserName, caller: CurrentCaller, unit: CurrentUnit, if_match: IfMatch = None) -> None:
+async def delete_user(user: UserName, _: CurrentCaller, unit: CurrentUnit, if_match: IfMatch = None) -> None:
     """The user's access tokens are refused from now on, memberships end; what the user has made stays."""
-    caller.require_admin()
     row = await queries.user_of(unit.session, user, for_update=True)
     check_match(if_match, row.version)
     await commands.delete_user(unit.session, row)
-
-
-async def _visible(session: AsyncSession, caller: Caller, user: str) -> User:
-    if not caller.admin and caller.user != user:
-        raise NotFound.named("user", user)
-    return await queries.user_of(session, user)
 
 
 def _view(row: User) -> UserView:

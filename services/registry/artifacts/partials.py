@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.registry.artifacts.store import BlobStore, batches, no_space, write_all
 from services.registry.errors import OffsetMismatch, UploadBusy
 from shared.errors import MoorageError, NotFound
+from shared.http import Caller
 from shared.schema import Upload
 
 
@@ -33,11 +34,12 @@ async def begin(session: AsyncSession, *, user: str, size: int | None, digest: s
     return made
 
 
-async def find(session: AsyncSession, id: UUID, *, user: str) -> Upload:  # noqa: A002 - the API's word
-    """Of this user. Raises NotFound."""
+async def find(session: AsyncSession, id: UUID, *, caller: Caller) -> Upload:  # noqa: A002 - the API's word
+    """Raises NotFound, also for another user's."""
     found = await session.get(Upload, id)
-    if found is None or found.user_id != user:
+    if found is None:
         raise NotFound.named("upload", id)
+    caller.require(None, kind="upload", name=id, own=found.user_id == caller.user)
     return found
 
 

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from services.registry.artifacts import partials
 from services.registry.artifacts.admission import admit
-from services.registry.artifacts.api import announced_digest, may_upload
+from services.registry.artifacts.api import announced_digest
 from services.registry.artifacts.domain import registry_uri
 from services.registry.artifacts.partials import Partials
 from services.registry.artifacts.queries import find as find_blob
@@ -70,7 +70,6 @@ async def begin_upload(
 ) -> UploadView:
     """For whoever may edit in some group. The bytes follow by `PATCH` to the address in `Location`; an upload that is
     not gone on with is removed after a day (a setting)."""
-    may_upload(caller)
     _no_dry_run(dry_run)
     store = _store(request)
     if upload_length is not None and upload_length > store.upload_limit:
@@ -92,7 +91,7 @@ async def begin_upload(
 )
 async def upload_progress(*, upload: UploadId, request: Request, caller: CurrentCaller, unit: CurrentUnit) -> Response:
     """Of one's own. Go on from `Upload-Offset`."""
-    found = await partials.find(unit.session, upload, user=caller.user)
+    found = await partials.find(unit.session, upload, caller=caller)
     offset = await _offset(request, found)
     return Response(status_code=204, headers=_progress(found, offset=offset, limit=_store(request).upload_limit))
 
@@ -102,7 +101,7 @@ async def get_upload(
     *, upload: UploadId, request: Request, caller: CurrentCaller, unit: CurrentUnit, response: Response
 ) -> UploadView:
     """The same as JSON, and what it has become once it is complete."""
-    found = await partials.find(unit.session, upload, user=caller.user)
+    found = await partials.find(unit.session, upload, caller=caller)
     offset = await _offset(request, found)
     response.headers.update(_progress(found, offset=offset, limit=_store(request).upload_limit))
     return _view(found, offset=offset, artifact=await _stored(unit, found))
@@ -136,11 +135,10 @@ async def append_to_upload(
     arrived when a connection breaks is kept. With `Upload-Complete: ?1` the whole is examined like any upload, and is
     gone if it is refused."""
     _no_dry_run(dry_run)
-    may_upload(caller)
     kind = request.headers.get("content-type", MEDIA_TYPE).partition(";")[0].strip().lower()
     if kind not in (MEDIA_TYPE, "application/octet-stream"):
         raise ValidationFailed.of("header/Content-Type", f"must say {MEDIA_TYPE}")
-    found = await partials.find(unit.session, upload, user=caller.user)
+    found = await partials.find(unit.session, upload, caller=caller)
     if found.stored is not None:
         raise UploadComplete("This upload is complete; its address is in the answer to GET.", digest=found.stored)
     size, announced = _whole_size(found, upload_length), found.digest
@@ -165,7 +163,7 @@ async def append_to_upload(
 @router.delete("/{upload}", status_code=204, summary="Give an upload up")
 async def cancel_upload(*, upload: UploadId, request: Request, caller: CurrentCaller, unit: CurrentUnit) -> None:
     """What has arrived is removed. Of an upload that is complete, only the record: its bytes stay."""
-    await partials.find(unit.session, upload, user=caller.user)
+    await partials.find(unit.session, upload, caller=caller)
     await partials.remove(unit.session, upload)
     await _partials(request).discard(upload)
 

@@ -25,7 +25,6 @@ from shared.http import (
     IfMatch,
     Page,
     Paging,
-    Permission,
     TransactionRoute,
     etag,
 )
@@ -43,9 +42,8 @@ async def list_groups(*, caller: CurrentCaller, unit: CurrentUnit, paging: Pagin
 
 
 @router.post("", status_code=201, summary="Make a group", responses=problems(409), dependencies=DRY_RUN)
-async def create_group(*, body: GroupCreate, caller: CurrentCaller, unit: CurrentUnit, response: Response) -> GroupView:
+async def create_group(*, body: GroupCreate, _: CurrentCaller, unit: CurrentUnit, response: Response) -> GroupView:
     """For platform admins."""
-    caller.require_admin()
     made = await commands.create(unit.session, body)
     response.headers["Location"] = f"/api/v1/groups/{made.id}"
     return _answer(made, response)
@@ -53,7 +51,7 @@ async def create_group(*, body: GroupCreate, caller: CurrentCaller, unit: Curren
 
 @router.get("/{group}", summary="Get a group")
 async def get_group(*, group: GroupId, caller: CurrentCaller, unit: CurrentUnit, response: Response) -> GroupView:
-    _require(caller, Permission.READ, group)
+    _require(caller, group)
     return _answer(await queries.find(unit.session, group), response)
 
 
@@ -68,10 +66,10 @@ async def update_group(
     if_match: IfMatch = None,
 ) -> GroupView:
     """A JSON merge patch. Managers may change the name; quota and deployment switch are for platform admins."""
-    _require(caller, Permission.MANAGE, group)
+    _require(caller, group)
     given = body.model_fields_set
     if given - {"name"}:
-        caller.require_admin()
+        _require(caller, group, action="update_group.quota_and_switch")
     columns: dict[str, object] = {}
     if "name" in given:
         columns["name"] = body.name or group
@@ -87,15 +85,14 @@ async def update_group(
 )
 async def delete_group(*, group: GroupId, caller: CurrentCaller, unit: CurrentUnit, if_match: IfMatch = None) -> None:
     """For platform admins. Refused while the group has models or deployments, or a history of deployments."""
-    _require(caller, Permission.READ, group)
-    caller.require_admin()
+    _require(caller, group)
     await commands.delete(unit.session, group, if_match=if_match)
 
 
 @router.get("/{group}/quota", summary="Get a group's quota with its use")
 async def get_quota(*, group: GroupId, caller: CurrentCaller, unit: CurrentUnit, response: Response) -> QuotaView:
     """What the group's deployments have reserved, against the limits, and by which deployment."""
-    _require(caller, Permission.READ, group)
+    _require(caller, group)
     found = await queries.find(unit.session, group)
     return _quota(found, await queries.reservations(unit.session, group), response)
 
@@ -111,8 +108,7 @@ async def set_quota(
     if_match: IfMatch = None,
 ) -> QuotaView:
     """For platform admins. What is left out has no limit. A quota below what is in use stops nothing that runs."""
-    _require(caller, Permission.READ, group)
-    caller.require_admin()
+    _require(caller, group)
     found = await commands.change(unit.session, group, body.columns(only_given=False), if_match=if_match)
     return _quota(found, await queries.reservations(unit.session, group), response)
 
@@ -128,14 +124,13 @@ async def update_quota(
     if_match: IfMatch = None,
 ) -> QuotaView:
     """For platform admins. A JSON merge patch: null removes a limit."""
-    _require(caller, Permission.READ, group)
-    caller.require_admin()
+    _require(caller, group)
     found = await commands.change(unit.session, group, body.columns(only_given=True), if_match=if_match)
     return _quota(found, await queries.reservations(unit.session, group), response)
 
 
-def _require(caller: Caller, permission: Permission, group: str) -> None:
-    caller.require(permission, group, kind="group", name=group)
+def _require(caller: Caller, group: str, *, action: str | None = None) -> None:
+    caller.require(group, kind="group", name=group, action=action)
 
 
 def _answer(group: Group, response: Response) -> GroupView:

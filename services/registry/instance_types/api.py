@@ -25,7 +25,6 @@ from shared.http import (
     IfMatch,
     Page,
     Paging,
-    Permission,
     TransactionRoute,
     Unit,
     etag,
@@ -45,7 +44,7 @@ async def list_instance_types(
 ) -> Page[InstanceTypeView]:
     """Those that are open to your groups; all of them for platform admins. Sorted by id."""
     if group is not None:
-        caller.require(Permission.READ, group, kind="group", name=group)
+        caller.require(group, kind="group", name=group, action="get_group")
     rows, total = await queries.page(unit.session, caller=caller, group=group, paging=paging)
     shown, following = paging.page(rows, key=lambda each: (each.id,))
     return Page(items=[_view(each, caller) for each in shown], next=following, total=total)
@@ -56,7 +55,6 @@ async def create_instance_type(
     *, body: InstanceTypeCreate, caller: CurrentCaller, unit: CurrentUnit, response: Response
 ) -> InstanceTypeDetail:
     """For platform admins."""
-    caller.require_admin()
     made = await commands.create(unit.session, body)
     response.headers["Location"] = f"/api/v1/instance-types/{made.id}"
     return await _answer(unit, made, caller, response)
@@ -84,7 +82,7 @@ async def update_instance_type(
     can grow, but not shrink (`in_use` names them). The answer says which deployments are on it; with `dry_run`, before
     anything has changed."""
     await queries.find(unit.session, instance_type, caller=caller)
-    caller.require_admin()
+    caller.require(None, kind="instance type", name=instance_type)
     changed = await commands.change(unit.session, instance_type, body, caller=caller, if_match=if_match)
     return await _answer(unit, changed, caller, response)
 
@@ -105,14 +103,14 @@ async def delete_instance_type(
 ) -> None:
     """For platform admins. Refused while live deployments use it (`in_use` names them)."""
     await queries.find(unit.session, instance_type, caller=caller)
-    caller.require_admin()
+    caller.require(None, kind="instance type", name=instance_type)
     await commands.delete(unit.session, instance_type, caller=caller, if_match=if_match)
 
 
 async def _answer(unit: Unit, found: InstanceType, caller: Caller, response: Response) -> InstanceTypeDetail:
     response.headers["ETag"] = etag(found.version)
     uses = await usage.of_instance_type(unit.session, found.id)
-    seen = [use for use in uses if caller.may(Permission.READ, use.group)]
+    seen = [use for use in uses if caller.sees(use.group)]
     return InstanceTypeDetail(
         **_view(found, caller).model_dump(),
         deployments=[_use(use) for use in seen[:MOST_USES]],
@@ -134,7 +132,7 @@ def _use(use: usage.Use) -> TypeUse:
 def _view(found: InstanceType, caller: Caller) -> InstanceTypeView:
     groups = found.groups
     if groups is not None:
-        groups = [group for group in groups if caller.may(Permission.READ, group)]
+        groups = [group for group in groups if caller.sees(group)]
     return InstanceTypeView(
         id=found.id,
         name=found.name,

@@ -7,7 +7,7 @@ from services.registry.members import commands, queries
 from services.registry.members.schemas import MemberPut, MemberView
 from services.registry.parameters import DRY_RUN, GroupId, UserId, problems
 from shared.errors import NotFound
-from shared.http import CurrentCaller, CurrentUnit, Page, Paging, Permission, TransactionRoute
+from shared.http import CurrentCaller, CurrentUnit, Page, Paging, TransactionRoute
 from shared.schema import Member
 
 router = APIRouter(route_class=TransactionRoute, prefix="/groups/{group}/members", tags=["members"])
@@ -16,7 +16,7 @@ router = APIRouter(route_class=TransactionRoute, prefix="/groups/{group}/members
 @router.get("", summary="List a group's members")
 async def list_members(*, group: GroupId, caller: CurrentCaller, unit: CurrentUnit, paging: Paging) -> Page[MemberView]:
     """Sorted by user."""
-    caller.require(Permission.READ, group, kind="group", name=group)
+    caller.require(group, kind="group", name=group)
     await groups.find(unit.session, group)
     rows, total = await queries.page(unit.session, group, paging)
     shown, following = paging.page(rows, key=lambda member: (member.user_id,))
@@ -25,7 +25,7 @@ async def list_members(*, group: GroupId, caller: CurrentCaller, unit: CurrentUn
 
 @router.get("/{user}", summary="Get a member")
 async def get_member(*, group: GroupId, user: UserId, caller: CurrentCaller, unit: CurrentUnit) -> MemberView:
-    caller.require(Permission.READ, group, kind="group", name=group)
+    caller.require(group, kind="group", name=group)
     member = await queries.find(unit.session, group, user)
     if member is None:
         raise NotFound.named("member", user)
@@ -49,7 +49,7 @@ async def put_member(
 ) -> MemberView:
     """For managers. The last manager can only be replaced, unless by a platform admin. A membership that comes from an
     identity provider is from then on what you say, whatever the provider does."""
-    caller.require(Permission.MANAGE, group, kind="group", name=group)
+    caller.require(group, kind="group", name=group)
     member, new = await commands.put(unit.session, caller=caller, group=group, user=user, permission=body.permission)
     response.status_code = 201 if new else 200
     return _view(member)
@@ -59,8 +59,7 @@ async def put_member(
 async def remove_member(*, group: GroupId, user: UserId, caller: CurrentCaller, unit: CurrentUnit) -> None:
     """For managers; every member may leave. The last manager stays, unless a platform admin removes them. A membership
     that comes from an identity provider is ended there, or would come again."""
-    needed = Permission.READ if user == caller.user else Permission.MANAGE
-    caller.require(needed, group, kind="group", name=group)
+    caller.require(group, kind="group", name=group, own=user == caller.user)
     await commands.remove(unit.session, caller=caller, group=group, user=user)
 
 

@@ -16,7 +16,6 @@ from shared.http import (
     IfMatch,
     Page,
     Paging,
-    Permission,
     TransactionRoute,
     etag,
 )
@@ -52,7 +51,7 @@ async def list_models(
 @router.post("", status_code=201, summary="Make a model", responses=problems(409), dependencies=DRY_RUN)
 async def create_model(*, body: ModelCreate, caller: CurrentCaller, unit: CurrentUnit, response: Response) -> ModelView:
     """For whoever may edit in the group. Registering a version of a model that is not there makes it too."""
-    caller.require(Permission.EDIT, body.group, kind="group", name=body.group)
+    caller.require(body.group, kind="group", name=body.group)
     await commands.create(unit.session, body, user=caller.user)
     response.headers["Location"] = f"/api/v1/models/{body.group}/{body.name}"
     return await _answer(unit, body.group, body.name, response)
@@ -62,7 +61,7 @@ async def create_model(*, body: ModelCreate, caller: CurrentCaller, unit: Curren
 async def get_model(
     *, group: GroupId, model: ModelName, caller: CurrentCaller, unit: CurrentUnit, response: Response
 ) -> ModelView:
-    _require(caller, Permission.READ, group, model)
+    _require(caller, group, model)
     return await _answer(unit, group, model, response)
 
 
@@ -81,7 +80,7 @@ async def update_model(
 ) -> ModelView:
     """For whoever may edit in the group. A JSON merge patch: `{"aliases": {"champion": 3, "candidate": null}}` sets one
     alias and removes another."""
-    _require(caller, Permission.EDIT, group, model)
+    _require(caller, group, model)
     await commands.change(unit.session, group, model, body, if_match=if_match)
     return await _answer(unit, group, model, response)
 
@@ -99,15 +98,13 @@ async def delete_model(
 ) -> None:
     """With all its versions. For whoever made it and may still edit, and for managers of the group. Refused while live
     deployments stand on one of its versions (`in_use` names them)."""
-    _require(caller, Permission.EDIT, group, model)
     found = await queries.find(unit.session, group, model)
-    if found.created_by != caller.user:
-        _require(caller, Permission.MANAGE, group, model)
+    _require(caller, group, model, own=found.created_by == caller.user)
     await commands.remove(unit.session, group, model, caller=caller, if_match=if_match)
 
 
-def _require(caller: Caller, permission: Permission, group: str, model: str) -> None:
-    caller.require(permission, group, kind="model", name=f"{group}/{model}")
+def _require(caller: Caller, group: str, model: str, *, own: bool = False) -> None:
+    caller.require(group, kind="model", name=f"{group}/{model}", own=own)
 
 
 async def _answer(unit: CurrentUnit, group: str, model: str, response: Response) -> ModelView:
