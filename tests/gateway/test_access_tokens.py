@@ -135,11 +135,18 @@ async def test_revoking_is_at_once_in_all_services(four: Four) -> None:
 async def test_a_token_makes_no_further_credentials(gateway: Gateway) -> None:
     root = await gateway.people.add("root", admin=True)
     by = await token(gateway, root, "admin", "*:manage")
-    assert (await make(gateway, by, "admin", name="another")).status_code == 403
-    change = {"current": "x" * 8, "new": "y" * 8}
-    assert (await gateway.http.put("/api/v1/me/password", json=change, headers=by)).status_code == 403
+    for method, path, body in (
+        ("POST", "/users", {"user": "eve", "admin": True}),
+        ("PATCH", "/users/root", {"password": "a good password"}),
+        ("PUT", "/me/password", {"current": "x" * 8, "new": "y" * 8}),
+    ):
+        refused = await gateway.http.request(method, f"/api/v1{path}", json=body, headers=by)
+        assert (refused.status_code, refused.json()["permission"]) == (403, "sign-in"), path
+    once = {"Idempotency-Key": "once"}
+    assert (await make(gateway, root | once, "admin", name="another")).status_code == 201
+    assert (await make(gateway, by | once, "admin", name="another")).status_code == 403  # nor is it told again
     entry = (await gateway.http.get("/api/v1/audit?outcome=denied", headers=root)).json()["items"][0]
-    [own] = (await gateway.http.get(TOKENS, headers=by)).json()["items"]
+    [_, own] = (await gateway.http.get(TOKENS, headers=by)).json()["items"]
     assert (entry["user"], entry["token"]) == ("root", own["id"])
     assert (await gateway.http.delete(f"{TOKENS}/{own['id']}", headers=by)).status_code == 204
     assert (await gateway.http.get(TOKENS, headers=by)).status_code == 401

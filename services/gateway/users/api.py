@@ -136,7 +136,7 @@ async def update_user(
     response: Response,
     user: UserName,
     body: UserChange,
-    _: CurrentCaller,
+    caller: CurrentCaller,
     unit: CurrentUnit,
     parts: CurrentParts,
     if_match: IfMatch = None,
@@ -146,6 +146,7 @@ async def update_user(
     if wrong := sorted(name for name, value in changes.items() if value is None and name != "email"):
         raise ValidationFailed.of(f"/{wrong[0]}", "cannot be cleared")
     if "password" in changes:
+        caller.require_action("update_user.password")
         changes["password_hash"] = await parts.passwords.hash(changes.pop("password"))
     row = await queries.user_of(unit.session, user, for_update=True)
     check_match(if_match, row.version)
