@@ -52,16 +52,24 @@ class Four:
 
 @asynccontextmanager
 async def running_four(
-    environment: Mapping[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch, **of_gateway: Any
+    environment: Mapping[str, str],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    of_gateway: Mapping[str, Any] | None = None,
+    of_registry: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Four]:
-    """`of_gateway` are further settings of the gateway."""
+    """`of_gateway` and `of_registry` are further settings of theirs."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     settings = DeployerSettings()
     core = Core(settings, service="deployer")
     async with AsyncExitStack() as running:
-        gateway = await running.enter_async_context(running_gateway(settings_of(environment, folder) | of_gateway))
-        registry = await running.enter_async_context(running_registry(dict(environment), folder))
+        given = settings_of(environment, folder) | dict(of_gateway or {})
+        gateway = await running.enter_async_context(running_gateway(given))
+        registry = await running.enter_async_context(
+            running_registry(dict(environment), folder, **(of_registry or {}))
+        )
         await furnish(core)
         yield Four(
             services={

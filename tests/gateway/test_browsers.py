@@ -55,7 +55,8 @@ async def test_pages_that_are_named_may_call_without_cookies(
 ) -> None:
     monkeypatch.setenv("MOORAGE_WEB_ORIGINS", f'["{ORIGIN}"]')
     monkeypatch.setenv("MOORAGE_PUBLIC_URL", "https://moorage.test")
-    async with running_four(environment, tmp_path, monkeypatch, MOORAGE_PUBLIC_URL="https://moorage.test") as four:
+    public = {"MOORAGE_PUBLIC_URL": "https://moorage.test"}
+    async with running_four(environment, tmp_path, monkeypatch, of_gateway=public) as four:
         for service, path in PATHS.items():
             asked = await preflight(four, service, ORIGIN)
             assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (200, ORIGIN)

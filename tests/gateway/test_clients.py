@@ -229,22 +229,6 @@ async def test_a_dry_run_lets_nobody_in(gateway: Gateway) -> None:
     assert (await gateway.http.get(CLIENTS, headers=ana)).json()["items"] == []
 
 
-async def test_who_may(gateway: Gateway) -> None:
-    await gateway.deployer.deploy("churn", {})
-    reader = await gateway.people.add("rita", groups=[("risk", "read")])
-    stranger = await gateway.people.add("sam", groups=[("other", "manage")])
-    admin = await gateway.people.add("adam", admin=True)
-    body = {"name": "batch"}
-    assert (await gateway.http.post(CLIENTS, json=body)).status_code == 401
-    assert (await gateway.http.post(CLIENTS, json=body, headers=stranger)).status_code == 404
-    refused = await gateway.http.post(CLIENTS, json=body, headers=reader)
-    assert (refused.status_code, refused.json()["permission"]) == (403, "edit")
-    assert (await gateway.http.post(f"{CLIENTS}?wait=none", json=body, headers=admin)).status_code == 201
-    assert (await gateway.http.get(CLIENTS, headers=reader)).json()["items"][0]["created_by"] == "adam"
-    assert (await gateway.http.get(f"{CLIENTS}/batch", headers=stranger)).status_code == 404
-    assert (await gateway.http.delete(f"{CLIENTS}/batch", headers=reader)).status_code == 403
-
-
 async def test_lists_have_pages(gateway: Gateway) -> None:
     ana = await gateway.people.add("ana", groups=[("risk", "edit")])
     await gateway.deployer.deploy("churn", {})

@@ -170,7 +170,7 @@ async def test_claims_make_memberships_and_administrators(
     environment: dict[str, str], tmp_path: Path, provider: OpenIdProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running_four(
-        environment, tmp_path, monkeypatch, MOORAGE_OIDC_PROVIDERS=[settings(provider)]
+        environment, tmp_path, monkeypatch, of_gateway={"MOORAGE_OIDC_PROVIDERS": [settings(provider)]}
     ) as four, httpx.AsyncClient() as outside:  # fmt: skip
         one = World(four.gateway, provider, outside)
         await four.call("registry", "POST", "/groups", {"id": "fraud"})
@@ -211,7 +211,7 @@ async def test_a_group_that_is_made_later_takes_those_who_were_announced(
     environment: dict[str, str], tmp_path: Path, provider: OpenIdProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running_four(
-        environment, tmp_path, monkeypatch, MOORAGE_OIDC_PROVIDERS=[settings(provider)]
+        environment, tmp_path, monkeypatch, of_gateway={"MOORAGE_OIDC_PROVIDERS": [settings(provider)]}
     ) as four, httpx.AsyncClient() as outside:  # fmt: skip
         provider.say("ana", preferred_username="ana", groups=["ml-fraud-editors"])
         await World(four.gateway, provider, outside).sign_in("ana")

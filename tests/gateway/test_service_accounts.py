@@ -94,11 +94,9 @@ async def test_as_http_basic(gateway: Gateway, root: Headers) -> None:
 
 async def test_what_is_refused(gateway: Gateway, root: Headers) -> None:
     secret = await make(gateway, root)
-    ana = await gateway.people.add("ana")
+    await gateway.people.add("ana")
     taken = await gateway.http.post(ACCOUNTS, json={"name": "ana"}, headers=root)
     assert (taken.status_code, taken.json()["code"]) == (409, "name_taken")
-    assert (await gateway.http.post(ACCOUNTS, json={"name": "x"}, headers=ana)).status_code == 403
-    assert (await gateway.http.get(ACCOUNTS, headers=ana)).status_code == 403
     assert (await gateway.http.get(f"{ACCOUNTS}/ana", headers=root)).status_code == 404
     dry = await gateway.http.post(f"{ACCOUNTS}?dry_run=true", json={"name": "dry"}, headers=root)
     assert (dry.status_code, dry.json()["client_secret"]) == (201, None)

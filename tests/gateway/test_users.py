@@ -101,15 +101,8 @@ async def test_one_administrator_always_stays(gateway: Gateway, root: dict[str, 
     assert admins
 
 
-async def test_who_may(gateway: Gateway, root: dict[str, str]) -> None:
+async def test_one_learns_what_one_may(gateway: Gateway) -> None:
     ana = await gateway.people.add("ana", groups=[("risk", "manage")])
-    assert (await add(gateway, ana, "bob")).status_code == 403
-    assert (await gateway.http.get(USERS, headers=ana)).status_code == 403
-    assert (await gateway.http.get(f"{USERS}/ana", headers=ana)).status_code == 200
-    assert (await gateway.http.get(f"{USERS}/root", headers=ana)).status_code == 404
-    assert (await gateway.http.patch(f"{USERS}/ana", json={"admin": True}, headers=ana)).status_code == 403
-    assert (await gateway.http.delete(f"{USERS}/ana", headers=ana)).status_code == 403
-    assert (await gateway.http.get(USERS)).status_code == 401
     me = (await gateway.http.get("/api/v1/me", headers=ana)).json()
     assert me["groups"] == [{"group": "risk", "permission": "manage"}]
 

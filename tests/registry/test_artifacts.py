@@ -43,10 +43,7 @@ async def test_an_announced_digest_is_checked(registry: Registry) -> None:
     assert (await registry.upload(DATA, headers={"X-Content-SHA256": right[7:].upper()})).status_code == 201
 
 
-async def test_who_may_upload_and_what(registry: Registry) -> None:
-    reader = await registry.people.add("rea", groups=[("risk", "read")])
-    assert code(await registry.upload(DATA, by=reader)) == "permission_denied"
-    assert code(await registry.upload(DATA, by={})) == "invalid_token"
+async def test_what_is_no_upload(registry: Registry) -> None:
     assert code(await registry.upload(b"")) == "validation_failed"
     for kind in ("multipart/form-data; boundary=x", "application/json"):
         assert code(await registry.upload(DATA, headers={"Content-Type": kind})) == "validation_failed"

@@ -1,57 +1,17 @@
 """What the registry fetches itself: from where it may, and never from inside, wherever it is led."""
 
-import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpcore
 import pytest
 
+from tests.registry.web import web
 from tests.registry.world import Registry, code, running_registry, sha256, tar
 
 DATA = bytes(range(256)) * 10_000
 LOOPBACK = {"fetch_networks": "127.0.0.0/8"}
-
-
-@dataclass
-class Web:
-    """A server on loopback that answers each path with what is put there; `seen` are the paths asked for."""
-
-    port: int = 0
-    answers: dict[str, bytes] = field(default_factory=dict)
-    seen: list[str] = field(default_factory=list)
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
-
-    def body(self, path: str, data: bytes) -> str:
-        self.answers[path] = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data) + data
-        return self.url(path)
-
-    def redirect(self, path: str, to: str) -> str:
-        self.answers[path] = f"HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode()
-        return self.url(path)
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        path = head.split()[1]
-        self.seen.append(path)
-        writer.write(self.answers.get(path, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
-        await writer.drain()
-        writer.close()
-
-
-@asynccontextmanager
-async def web() -> AsyncIterator[Web]:
-    made = Web()
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.port = server.sockets[0].getsockname()[1]
-    async with server:
-        yield made
 
 
 async def _fetch(registry: Registry, uri: str, **more: Any) -> Any:

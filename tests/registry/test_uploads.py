@@ -120,19 +120,6 @@ async def test_what_is_refused_leaves_nothing(environment: dict[str, str], tmp_p
         assert len(registry.files()) == 1
 
 
-async def test_an_upload_is_its_users_own(registry: Registry) -> None:
-    ana = await registry.people.add("ana", groups=[("risk", "edit")])
-    eve = await registry.people.add("eve", groups=[("risk", "manage")])
-    rea = await registry.people.add("rea", groups=[("risk", "read")])
-    path = await _begin(registry, by=ana)
-    for method in ("HEAD", "GET", "DELETE"):
-        assert (await registry.call(method, path, by=eve)).status_code == 404
-    assert (await _send(registry, path, b"x", at=0, by=eve)).status_code == 404
-    assert (await _send(registry, path, b"x", at=0, by=rea)).status_code == 403
-    assert code(await registry.call("POST", UPLOADS, by=rea)) == "permission_denied"
-    assert code(await registry.call("POST", UPLOADS, by={})) == "invalid_token"
-
-
 async def test_headers_that_make_no_sense(registry: Registry) -> None:
     path = await _begin(registry, by=registry.admin)
     for bad in (

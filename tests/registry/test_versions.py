@@ -146,29 +146,6 @@ async def test_lineage_names_the_live_deployments_and_guards_the_version(registr
     assert (await registry.call("GET", "/models/risk/churn", by=ana)).json()["latest"] == 2
 
 
-async def test_who_may_register_and_remove(registry: Registry) -> None:
-    reader = await registry.people.add("rea", groups=[("risk", "read")])
-    editor = await registry.people.add("edi", groups=[("risk", "edit")])
-    other = await registry.people.add("eva", groups=[("risk", "edit")])
-    manager = await registry.people.add("mia", groups=[("risk", "manage")])
-    stranger = await registry.people.add("sam", groups=[("fraud", "manage")])
-    uri = await registry.uploaded(by=editor)
-    assert (await registry.call("POST", VERSIONS, {"artifact": uri}, by=editor)).status_code == 201
-    assert code(await registry.call("POST", VERSIONS, {"artifact": uri}, by=reader)) == "permission_denied"
-    assert code(await registry.call("POST", VERSIONS, {"artifact": uri}, by=stranger)) == "not_found"
-    assert (await registry.call("POST", VERSIONS, {"artifact": uri}, by=manager)).status_code == 201
-    for path in (VERSIONS, f"{VERSIONS}/1", f"{VERSIONS}/1/artifact", "/models/risk/churn"):
-        assert (await registry.call("GET", path, by=reader)).status_code == 200, path
-        assert (await registry.call("GET", path, by=stranger)).status_code == 404, path
-    for path in (f"{VERSIONS}/1", "/models/risk/churn"):
-        assert (await registry.call("DELETE", path, by=reader)).status_code == 403
-        assert (await registry.call("DELETE", path, by=other)).status_code == 403
-        assert (await registry.call("DELETE", path, by=stranger)).status_code == 404
-    assert (await registry.call("DELETE", f"{VERSIONS}/2", by=editor)).status_code == 403
-    assert (await registry.call("DELETE", f"{VERSIONS}/1", by=editor)).status_code == 204
-    assert (await registry.call("DELETE", "/models/risk/churn", by=manager)).status_code == 204
-
-
 async def test_what_no_version_may_hold(registry: Registry) -> None:
     await registry.make("/groups", {"id": "risk"})
     good = {"artifact": await registry.uploaded()}
