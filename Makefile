@@ -44,6 +44,7 @@ check: $(VENV)/dev
 	$(BIN)/python -m deploy.openapi --check
 	$(BIN)/python -m deploy.asyncapi --check
 	$(BIN)/python -m deploy.settings_page --check
+	$(BIN)/python -m deploy.permissions_page --check
 
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
@@ -54,6 +55,7 @@ docs: $(VENV)/dev
 	$(BIN)/python -m deploy.openapi
 	$(BIN)/python -m deploy.asyncapi
 	$(BIN)/python -m deploy.settings_page
+	$(BIN)/python -m deploy.permissions_page
 
 LOCK := $(UV) pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock: $(VENV)/tools
