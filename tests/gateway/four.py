@@ -67,9 +67,7 @@ async def running_four(
     async with AsyncExitStack() as running:
         given = settings_of(environment, folder) | dict(of_gateway or {})
         gateway = await running.enter_async_context(running_gateway(given))
-        registry = await running.enter_async_context(
-            running_registry(dict(environment), folder, **(of_registry or {}))
-        )
+        registry = await running.enter_async_context(running_registry(dict(environment), folder, **(of_registry or {})))
         await furnish(core)
         yield Four(
             services={

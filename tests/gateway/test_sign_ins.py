@@ -145,7 +145,7 @@ async def test_administrators_see_and_end_those_of_others(gateway: Gateway) -> N
     assert (await gateway.http.delete(f"{SIGN_INS}?user=ana", headers=root)).status_code == 204
     assert (await gateway.http.get("/api/v1/me", headers=bearer(ana))).status_code == 401
     assert (await gateway.http.get("/api/v1/me", headers=bearer(bob))).status_code == 200
-    [entry] = (await gateway.http.get("/api/v1/audit?action=end_sign_ins", headers=root)).json()["items"]
+    [entry] = (await gateway.http.get("/api/v1/audit?action=end_sign_ins&outcome=done", headers=root)).json()["items"]
     assert [(each["kind"], each["key"]["user_id"], each["after"]) for each in entry["changes"]] == [
         ("sign_ins", "ana", None)
     ]

@@ -34,6 +34,8 @@ class Cell:
     shows: str | None = None
     # Who cannot, whatever they may.
     not_for: str = ""
+    # What whoever may is told, where more than this world is needed for it to succeed.
+    told: str = ""
 
 
 def filled(value: Any, things: Mapping[str, str]) -> Any:
@@ -52,6 +54,7 @@ VERSION = Cell(body={"artifact": "s3://models/x"})
 DEPLOYED = {"model": "risk/churn/1"}
 BOTH = {"versions": [{"number": 1, "model": "risk/churn/1"}, {"number": 2, "model": "risk/churn/2"}]}
 TOKEN = Cell(path={"id": "{token}"})
+SIGN_IN = Cell(path={"id": "{sign_in}"})
 BYTES = {"Content-Type": "application/octet-stream"}
 
 CELLS: Mapping[str, Cell] = {
@@ -125,9 +128,17 @@ CELLS: Mapping[str, Cell] = {
     "create_token": Cell(
         form={"grant_type": "client_credentials", "client_id": "nightly", "client_secret": "{secret}"}
     ),
+    "revoke_token": Cell(form={"token": "none"}),
+    "list_providers": SIMPLE,
+    "begin_login": Cell(told="404 not_found"),  # there is no identity provider
+    "finish_login": Cell(query={"state": "none"}, told="400 login_expired"),
     "list_keys": SIMPLE,
     "get_me": SIMPLE,
     "change_my_password": Cell(body={"current": "a password", "new": "a password"}, not_for="service account"),
+    "list_sign_ins": Cell(query={"user": "{owner}"}, shows='"user":"{owner}"'),
+    "end_sign_ins": Cell(query={"user": "{owner}"}),
+    "get_sign_in": SIGN_IN,
+    "end_sign_in": SIGN_IN,
     "list_users": SIMPLE,
     "create_user": Cell(body={"user": "new"}),
     "get_user": Cell(path={"user": "{owner}"}),

@@ -35,6 +35,8 @@ async def test_every_cell_is_what_the_table_says(world: World) -> None:
                 operation = operations[action.partition(".")[0]]
                 answer = await world.call(action, operation, role, owner=owner)
                 wanted = expected(action, operation, role, own=owner == role.user)
+                if wanted == DONE and CELLS[action].told:
+                    wanted = CELLS[action].told
                 if not wanted.startswith(found := outcome(action, answer, owner)):
                     wrong.append(f"{action} of {owner} by {role.name}: {found}, not {wanted}: {answer.text[:200]}")
     assert not wrong, "\n".join(wrong)

@@ -13,8 +13,9 @@ import httpx
 import pytest
 from sqlalchemy import insert, update
 
+from services.gateway.identity.passwords import Passwords
 from shared.permissions import ADMIN, EDIT, MANAGE, NONE, READ, Permission
-from shared.schema import BlobUpload, Deployment, Model, ModelVersion, Upload, request_samples
+from shared.schema import BlobUpload, Deployment, Model, ModelVersion, Upload, User, request_samples
 from tests.gateway.envoy.harness import until
 from tests.gateway.four import Four, Headers, running_four
 from tests.permissions.cells import CELLS, PATH, filled
@@ -55,6 +56,7 @@ class World:
     roles: list[Role]
     things: Mapping[str, str]
     tokens: Mapping[str, str]
+    sign_ins: Mapping[str, str]
 
     async def give_to(self, owner: str) -> None:
         """As if they had made it all, at a time when they could."""
@@ -64,7 +66,7 @@ class World:
 
     async def call(self, action: str, operation: Operation, role: Role, *, owner: str) -> httpx.Response:
         cell, own = CELLS[action], owner == role.user
-        things = {**self.things, "owner": owner, "token": self.tokens[owner]}
+        things = {**self.things, "owner": owner, "token": self.tokens[owner], "sign_in": self.sign_ins[owner]}
         things["digest"] = self.things["own" if own else "kept"]
         path = filled({**PATH, **cell.path}, things)
         if "{upload}" in operation.path:
@@ -93,7 +95,7 @@ async def running_world(
     environment: Mapping[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[World]:
     async with (
-        running_four(environment, folder, monkeypatch, fetch_networks="127.0.0.0/8") as four,
+        running_four(environment, folder, monkeypatch, of_registry={"fetch_networks": "127.0.0.0/8"}) as four,
         web() as there,
     ):
         people = {"root": dict(four.root), "sam": await four.gateway.people.add("sam", groups=[("other", "manage")])}
@@ -101,8 +103,9 @@ async def running_world(
             groups = [("risk", permission), ("empty", permission)]
             people[user] = await four.gateway.people.add(user, groups=groups)
         await _ok(four, "registry", "PUT", "/groups/risk/members/root", {"permission": "read"})
-        for user in people:
-            await _ok(four, "gateway", "PATCH", f"/users/{user}", {"password": "a password"})
+        password_hash = await Passwords().hash("a password")
+        async with four.registry.core.sessions.begin() as session:
+            await session.execute(update(User).values(password_hash=password_hash))
         secret = await _service_account(four)
         people["nightly"] = await _signed_in(four, secret)
         tokens = {user: await _token(four, headers, "own", "*:manage") for user, headers in people.items()}
@@ -124,6 +127,7 @@ async def running_world(
             ],
             things={"secret": secret, "web": there.body("/model", b"bytes"), **await _furnish(four, people)},
             tokens={user: made["id"] for user, made in tokens.items()},
+            sign_ins={user: await _sign_in_of(four, user) for user in people},
         )
 
 
@@ -173,6 +177,10 @@ async def _service_account(four: Four) -> str:
 async def _signed_in(four: Four, secret: str) -> Headers:
     form = {"grant_type": "client_credentials", "client_id": "nightly", "client_secret": secret}
     return _bearer((await four.gateway.http.post("/api/v1/auth/token", data=form)).json()["access_token"])
+
+
+async def _sign_in_of(four: Four, user: str) -> str:
+    return str((await _ok(four, "gateway", "GET", f"/sign-ins?user={user}"))["items"][0]["id"])
 
 
 async def _token(four: Four, by: Headers, name: str, *scopes: str) -> Any:

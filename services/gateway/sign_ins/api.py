@@ -11,7 +11,6 @@ from services.gateway.sign_ins import commands, queries
 from services.gateway.sign_ins.schemas import SignInView
 from services.gateway.users.queries import user_of
 from services.gateway.users.schemas import UserName
-from shared.errors import NotFound
 from shared.http import Caller, CurrentCaller, CurrentUnit, Page, Paging, TransactionRoute
 from shared.schema import SignIn
 
@@ -39,8 +38,7 @@ async def end_sign_ins(caller: CurrentCaller, unit: CurrentUnit, user: Whose = N
     """Ends all sign-ins of yours, this one too; administrators end those of another `user`. Every service refuses their
     access and refresh tokens from the moment of this answer. Personal access tokens live on."""
     whose = user or caller.user
-    if whose != caller.user and not caller.admin:
-        raise NotFound.named("user", whose)
+    caller.require(None, kind="user", name=whose, own=whose == caller.user)
     await user_of(unit.session, whose)
     await commands.end_all(unit.session, whose)
 

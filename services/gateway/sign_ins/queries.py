@@ -43,8 +43,9 @@ async def count_sign_ins(session: AsyncSession, where: ColumnElement[bool]) -> i
 async def sign_in_of(session: AsyncSession, caller: Caller, id_: UUID) -> SignIn:
     """Raises NotFound, also for another user's."""
     row = await session.get(SignIn, id_)
-    if row is None or not (caller.admin or row.user_id == caller.user):
+    if row is None:
         raise NotFound.named("sign-in", id_)
+    caller.require(None, kind="sign-in", name=id_, own=row.user_id == caller.user)
     return row
 
 

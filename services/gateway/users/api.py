@@ -60,11 +60,12 @@ async def get_me(response: Response, caller: CurrentCaller, unit: CurrentUnit) -
     status_code=204,
     summary="Change my password",
     responses=problems(_429="Too many wrong passwords from this address: see Retry-After"),
+    dependencies=[OFFERS_DRY_RUN],
 )
 async def change_my_password(
     request: Request, body: PasswordChange, caller: CurrentCaller, unit: CurrentUnit, parts: CurrentParts
 ) -> None:
-    """Ends all sign-ins of the user, this one too once its access token has expired."""
+    """Ends all sign-ins of the user, this one too."""
     attempt = parts.throttle.take(user=caller.user, address=address_of(request), now=time.monotonic())
     known_hash = (await queries.user_of(unit.session, caller.user)).password_hash
     await unit.session.rollback()  # hashing takes its time, and the connection is needed by others
