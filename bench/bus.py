@@ -27,7 +27,6 @@ from uuid import uuid4
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.http import database
 from shared import outbox
@@ -35,7 +34,7 @@ from shared.bus import Bus, Message
 from shared.bus.cloudevents import encode
 from shared.bus.kafka import Cluster, KafkaBus
 from shared.bus.postgres import PostgresBus
-from shared.database import Hints, Sessions, create_engine, create_sessions
+from shared.database import Direct, Hints, Sessions, create_engine, create_sessions
 from shared.events import CloudEvent, deployer, new_event
 from shared.outbox import first_delivery
 from shared.schema import OutboxEntry
@@ -163,7 +162,7 @@ async def bare(cluster: Cluster, *, events: int, writers: int) -> AsyncIterator[
 
 @asynccontextmanager
 async def ours(
-    bus: Bus, engine: AsyncEngine, sessions: Sessions, hints: Hints, *, events: int, writers: int
+    bus: Bus, direct: Direct, sessions: Sessions, hints: Hints, *, events: int, writers: int
 ) -> AsyncIterator[Round]:
     arrivals = Arrivals()
 
@@ -181,7 +180,7 @@ async def ours(
             await session.execute(insert(OutboxEntry), rows)
 
     def relay() -> Awaitable[None]:
-        return outbox.Relay(engine, bus, hints).run()
+        return outbox.Relay(direct, bus, hints).run()
 
     async def drain() -> None:
         async with background(relay()):
@@ -211,17 +210,19 @@ async def commits(sessions: Sessions, *, events: int, writers: int) -> float:
 
 
 async def measure(url: str, address: str, *, events: int, writers: int, rounds: int) -> None:
-    engine = create_engine(url, application="bench", connections=writers + 6)
+    engine = create_engine(url, application="bench", connections=writers)
     sessions, hints = create_sessions(engine), Hints(url)
+    direct = Direct(url, application="bench", connections=6)
+    await direct.open()
     await hints.start()
     buses: dict[str, Bus] = {
         "Kafka": KafkaBus(Cluster(servers=[address], prefix="ours.")),
-        "PostgreSQL": PostgresBus(engine, hints),
+        "PostgreSQL": PostgresBus(direct, hints),
     }
     for name, bus in buses.items():
         async with (
             bare(Cluster(servers=[address], prefix=f"beside-{name}."), events=events, writers=writers) as plain,
-            ours(bus, engine, sessions, hints, events=events, writers=writers) as whole,
+            ours(bus, direct, sessions, hints, events=events, writers=writers) as whole,
         ):
             await plain(), await whole()  # to warm up
             results: list[tuple[Figures, Figures]] = []
@@ -230,6 +231,7 @@ async def measure(url: str, address: str, *, events: int, writers: int, rounds: 
                 results.append((await plain() | {"committed": committed}, await whole()))
         report(name, results)
     await hints.stop()
+    await direct.close()
     await engine.dispose()
 
 

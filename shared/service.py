@@ -18,7 +18,7 @@ from sqlalchemy import func, select, text
 from shared.audit import Allowance
 from shared.bus import Bus, BusUnavailable
 from shared.bus.connect import connect
-from shared.database import Hints, create_engine, create_sessions
+from shared.database import Direct, Hints, create_engine, create_sessions
 from shared.housekeeping import SHARED, Housekeeping
 from shared.last_uses import LastUses
 from shared.outbox import Relay
@@ -42,25 +42,31 @@ class Core:
         self.service = service
         self.public_url = settings.public_url
         self.web_origins = settings.web_origins
-        self.engine = create_engine(url, application=f"moorage-{service}", connections=settings.database_connections)
+        # A third of them does nearly all the work: what runs with every request and every event.
+        direct = settings.database_connections // 3
+        self.direct = Direct(url, application=f"moorage-{service}", connections=direct)
+        self.engine = create_engine(
+            url, application=f"moorage-{service}", connections=settings.database_connections - direct
+        )
         self.sessions = create_sessions(self.engine)
         # For requests that only read: no BEGIN, no ROLLBACK, nothing held open between two statements.
         self.reading = create_sessions(self.engine.execution_options(isolation_level="AUTOCOMMIT"))
         self.hints = Hints(url)
-        self.bus: Bus = connect(settings, self.engine, self.hints)
+        self.bus: Bus = connect(settings, self.direct, self.hints)
         self.housekeeping = Housekeeping(self.engine, [*SHARED, *self.bus.chores()])
         self.vault = Vault(settings.root_key)
         self.verifier = Verifier(self._public_keys)
         self.denials = Allowance()
         self.last_uses = LastUses(self.sessions)
-        self.leases = Leases(self.sessions, owner=f"{service}/{socket.gethostname()}/{os.getpid()}")
+        self.leases = Leases(self.direct, owner=f"{service}/{socket.gethostname()}/{os.getpid()}")
         # Set when the service begins to stop: streams end then, or they would be waited for.
         self.stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
+        await self.direct.open()
         await self.hints.start()
-        self.background("relay", Relay(self.engine, self.bus, self.hints).run)
+        self.background("relay", Relay(self.direct, self.bus, self.hints).run)
         self.background("housekeeping", self.housekeeping.run)
         self.background("last uses", self.last_uses.run)
         return self
@@ -71,6 +77,7 @@ class Core:
         await self.end_background()
         await self.bus.close()
         await self.hints.stop()
+        await self.direct.close()
         await self.engine.dispose()
 
     def background(self, name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -64,7 +64,7 @@ class ServiceSettings(StateSettings):
     secret_key: SecretStr = Field(description="32 random bytes in base64: the root of every key that we derive")
     host: str = Field(default="127.0.0.1", description="address that the service listens on")
     port: Annotated[int, Field(ge=0, le=65535, description="port that the service listens on; 0 takes a free one")] = 0
-    database_connections: Annotated[int, Field(ge=2, le=200, description="most connections to PostgreSQL")] = 10
+    database_connections: Annotated[int, Field(ge=6, le=200, description="most connections to PostgreSQL")] = 12
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least level that is logged"
     )

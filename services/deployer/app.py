@@ -69,7 +69,7 @@ def create_with(settings: DeployerSettings, *, core: Core, platform: AbstractAsy
     async def running(core: Core) -> AsyncIterator[None]:
         async with platform as entered:
             app.state.platform = entered
-            records = Records(core.sessions)
+            records = Records(core.direct)
             reconciler = Reconciler(records=records, platform=entered, vault=EnvVault(core.vault))
             controller = Controller(
                 name="deployments",

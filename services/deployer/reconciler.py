@@ -51,9 +51,9 @@ class Reconciler:
     async def reconcile(self, key: str, fence: Fence) -> None:
         uid = UUID(key)
         loaded = await self._records.load(uid)
-        if loaded is None or loaded.row.purged_at is not None:
+        if loaded is None or loaded.purged:
             await self._end_orphan(uid)
-        elif loaded.row.deleted_at is not None:
+        elif loaded.deleted:
             await self._remove(loaded, fence)
         else:
             await self._drive(loaded, fence)
@@ -78,20 +78,20 @@ class Reconciler:
     # A deployment that is wanted
 
     async def _drive(self, loaded: Loaded, fence: Fence) -> None:
-        row, spec, now = loaded.row, cast(Spec, loaded.row.spec), self._clock()
+        spec, now, state = cast(Spec, loaded.spec), self._clock(), loaded.state
         before = Before(
-            phase=row.phase,
-            conditions=row.conditions,
-            versions=row.version_status,
-            progressing_since=row.progressing_since,
+            phase=state.phase,
+            conditions=state.conditions,
+            versions=state.version_status,
+            progressing_since=state.progressing_since,
         )
         try:
             wanted = workloads(
-                uid=row.uid,
-                deployment=row.id,
-                group=row.group_id,
+                uid=loaded.uid,
+                deployment=loaded.id,
+                group=loaded.group,
                 spec=spec,
-                stopped=row.stopped,
+                stopped=loaded.stopped,
                 keep=loaded.keep,
                 serving=loaded.serving,
                 vault=self._vault,
@@ -107,26 +107,30 @@ class Reconciler:
         try:
             observed = await self._act(loaded, wanted)
         except PlatformError as error:
-            status = unavailable(spec=spec, stopped=row.stopped, before=before, error=str(error), now=now)
+            status = unavailable(spec=spec, stopped=loaded.stopped, before=before, error=str(error), now=now)
             await self._records.record_status(loaded, fence, status=status, done=False)
             raise
         live = set(numbers_of(spec))
         routable = frozenset(
             replica.id
             for replica in observed
-            if replica.phase is Phase.READY and replica.port and replica.version in live and not row.stopped
+            if replica.phase is Phase.READY and replica.port and replica.version in live and not loaded.stopped
         )
         moved = bool(loaded.moved(observed, routable))
         status = assess(
             World(
                 spec=spec,
-                stopped=row.stopped,
-                generation=row.generation,
-                endpoints_generation=row.endpoints_generation + moved,
+                stopped=loaded.stopped,
+                generation=loaded.generation,
+                endpoints_generation=state.endpoints_generation + moved,
                 templates={workload.version: workload.template.digest for workload in wanted},
                 replicas=observed,
                 routable=routable,
-                routed=_routed(loaded),
+                routed=Routed(
+                    generation=loaded.routed_generation,
+                    endpoints_generation=loaded.acknowledged,
+                    rejected=loaded.rejected,
+                ),
             ),
             before,
             now=now,
@@ -139,7 +143,7 @@ class Reconciler:
 
     async def _act(self, loaded: Loaded, wanted: Sequence[Workload]) -> Sequence[Replica]:
         """Tell the platform what is wanted, and see what is there."""
-        uid, keep = loaded.row.uid, loaded.keep
+        uid, keep = loaded.uid, loaded.keep
         for workload in wanted:
             await self._platform.apply(workload)
         observed = await self._platform.observe(uid)
@@ -152,7 +156,7 @@ class Reconciler:
     # A deployment that is not
 
     async def _remove(self, loaded: Loaded, fence: Fence) -> None:
-        uid = loaded.row.uid
+        uid = loaded.uid
         if loaded.routable:
             await self._records.unroute(loaded, fence)
             return  # the gateway's acknowledgement comes next
@@ -169,24 +173,17 @@ class Reconciler:
             await self._platform.delete(uid)
 
 
-def _routed(loaded: Loaded) -> Routed:
-    route = loaded.route
-    if route is None:
-        return Routed()
-    return Routed(generation=route.generation, endpoints_generation=route.endpoints_generation, rejected=route.rejected)
-
-
 def _steps(loaded: Loaded, observed: Sequence[Replica] | None, status: Status) -> list[Step]:
     """`observed` is None when nobody has looked."""
-    row, known = loaded.row, loaded.replicas.values() if observed is not None else ()
+    known = loaded.replicas.values() if observed is not None else ()
     noted = steps(
         {r.id: Known(version=r.version, phase=r.phase, restarts=r.restarts) for r in known},
         observed or (),
-        phase_before=row.phase if row.observed_generation else "",
+        phase_before=loaded.state.phase if loaded.state.observed_generation else "",
         phase_after=status.phase,
         reason=next(each["message"] for each in status.conditions if each["type"] == "Progressing"),
     )
-    if row.observed_generation != row.generation:
-        why = f": {row.message}" if row.message else ""
-        noted.insert(0, Step("accepted", f"Revision {row.revision} by {row.updated_by}{why}"))
+    if loaded.state.observed_generation != loaded.generation:
+        why = f": {loaded.message}" if loaded.message else ""
+        noted.insert(0, Step("accepted", f"Revision {loaded.revision} by {loaded.updated_by}{why}"))
     return noted

@@ -2,18 +2,16 @@
 
 import ssl
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from shared.bus import Bus
 from shared.bus.postgres import PostgresBus
-from shared.database import Hints
+from shared.database import Direct, Hints
 from shared.settings import StateSettings
 
 
-def connect(settings: StateSettings, engine: AsyncEngine, hints: Hints) -> Bus:
+def connect(settings: StateSettings, direct: Direct, hints: Hints) -> Bus:
     """Nothing is connected yet: that happens when it is used, and again whenever it is lost."""
     if settings.bus == "postgres":
-        return PostgresBus(engine, hints, retention=settings.bus_retention)
+        return PostgresBus(direct, hints, retention=settings.bus_retention)
     # Imported where it is wanted: one machine without a broker does not pay for its client.
     from shared.bus.kafka import Cluster, KafkaBus
 

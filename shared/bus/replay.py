@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from shared.bus import Bus, BusUnavailable, DeadLetter, Message
 from shared.bus.connect import connect
-from shared.database import Hints, create_engine
+from shared.database import Direct, Hints
 from shared.events import CloudEvent
 from shared.settings import StateSettings
 
@@ -40,9 +40,10 @@ async def replay(bus: Bus, letters: Sequence[DeadLetter]) -> None:
 
 async def run(settings: StateSettings, *, show: bool, discard: bool) -> None:
     url = str(settings.database_url)
-    engine = create_engine(url, application="moorage-replay", connections=2)
-    bus = connect(settings, engine, Hints(url))
+    direct = Direct(url, application="moorage-replay", connections=1)
+    bus = connect(settings, direct, Hints(url))
     try:
+        await direct.open()
         letters = await bus.dead_letters()
         for letter in letters:
             sys.stdout.write(orjson.dumps(asdict(letter)).decode() + "\n")
@@ -53,7 +54,7 @@ async def run(settings: StateSettings, *, show: bool, discard: bool) -> None:
         await bus.settle(letters)
     finally:
         await bus.close()
-        await engine.dispose()
+        await direct.close()
 
 
 def main() -> None:

@@ -13,14 +13,13 @@ from uuid import UUID
 from fastapi import Depends, Request, Security
 from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import bindparam, func, select
 from structlog.contextvars import bind_contextvars
 
 from shared import access_tokens
 from shared.access_tokens import Reach
+from shared.database import Row
 from shared.errors import Hidden, InvalidToken, PermissionDenied
 from shared.permissions import Check, Permission, Rules
-from shared.schema import AccessToken, Member, SignIn, User
 
 _READS = frozenset({"GET", "HEAD"})
 
@@ -100,20 +99,16 @@ def _lacks(permission: Permission, group: str | None) -> PermissionDenied:
     )
 
 
-# Made once: these run with every request.
-_COLUMNS = (User.id, User.admin, User.disabled, Member.group_id, Member.permission)
-_RIGHTS = (
-    select(*_COLUMNS)
-    .join(SignIn, SignIn.user_id == User.id)
-    .outerjoin(Member, Member.user_id == User.id)
-    .where(SignIn.id == bindparam("sign_in"))
-)
-_RIGHTS_OF_TOKEN = (
-    select(*_COLUMNS, AccessToken.id.label("token"), AccessToken.scopes)
-    .join(AccessToken, AccessToken.user_id == User.id)
-    .outerjoin(Member, Member.user_id == User.id)
-    .where(AccessToken.sha256 == bindparam("sha256"), AccessToken.expires_at > func.clock_timestamp())
-)
+_SIGNED_IN = """
+    SELECT u.id, u.admin, u.disabled, m.group_id, m.permission
+    FROM sign_ins s JOIN users u ON u.id = s.user_id LEFT JOIN members m ON m.user_id = u.id
+    WHERE s.id = $1
+"""
+_PERSONAL = """
+    SELECT u.id, u.admin, u.disabled, m.group_id, m.permission, t.id AS token, t.scopes
+    FROM access_tokens t JOIN users u ON u.id = t.user_id LEFT JOIN members m ON m.user_id = u.id
+    WHERE t.sha256 = $1 AND t.expires_at > clock_timestamp()
+"""
 
 _bearer = HTTPBearer(auto_error=False, description="access token from POST /api/v1/auth/token, or a personal one")
 
@@ -138,7 +133,7 @@ async def authenticate(request: Request) -> Caller:
 async def _by_sign_in(request: Request, token: str) -> Caller:
     access = await request.app.state.core.verifier.verify(token)
     user = request.state.user = access.user
-    rows = (await request.state.unit.session.execute(_RIGHTS, {"sign_in": access.sign_in})).all()
+    rows = await request.app.state.core.direct.fetch(_SIGNED_IN, access.sign_in)
     if not rows or rows[0].disabled or rows[0].id != user:
         raise InvalidToken("The sign-in that this access token came of has ended; sign in again.")
     permissions = {row.group_id: Permission.parse(row.permission) for row in rows if row.group_id}
@@ -146,10 +141,9 @@ async def _by_sign_in(request: Request, token: str) -> Caller:
 
 
 async def _by_personal_token(request: Request, token: str) -> Caller:
-    rows = []
+    rows: list[Row] = []
     if access_tokens.is_token(token):
-        hashed = {"sha256": access_tokens.sha256(token)}
-        rows = (await request.state.unit.session.execute(_RIGHTS_OF_TOKEN, hashed)).all()
+        rows = await request.app.state.core.direct.fetch(_PERSONAL, access_tokens.sha256(token))
     if not rows or rows[0].disabled:
         raise InvalidToken("This personal access token is not known, has expired, or its user is disabled.")
     user = request.state.user = rows[0].id

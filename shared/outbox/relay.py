@@ -9,22 +9,22 @@ import asyncio
 import contextlib
 from datetime import UTC, datetime
 
+import asyncpg
 from prometheus_client import Counter, Gauge
-from sqlalchemy import ARRAY, BigInteger, bindparam, delete, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.bus import Bus, BusUnavailable, Message
-from shared.database import Hints, is_disconnect
+from shared.database import Direct, Hints, is_disconnect
 from shared.events import CONTRACTS, CloudEvent
-from shared.schema import OutboxEntry
 from shared.telemetry import get_logger
 
 log = get_logger(__name__)
 
 _LOCK = 0x6D6F6F72  # "moor": one relay for the whole platform
 _BATCH = 1000
-# An array, since IN would be another statement to prepare for each number of rows.
-_REMOVE = delete(OutboxEntry).where(OutboxEntry.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
+_TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
+_DUE = "SELECT id, topic, key, event, created_at FROM outbox ORDER BY id LIMIT $1"
+_REMOVE = "DELETE FROM outbox WHERE id = ANY ($1::bigint[])"
+_WAITING = "SELECT count(*) FROM outbox"
 
 PUBLISHED = Counter("moorage_outbox_published_total", "Events that the relay has given to the bus")
 DEPTH = Gauge(
@@ -37,8 +37,8 @@ AGE = Gauge("moorage_outbox_oldest_seconds", "Age of the oldest event that the r
 class Relay:
     """Publishes the outbox until it is cancelled; `poll` bounds the delay when a hint was lost (seconds)."""
 
-    def __init__(self, engine: AsyncEngine, bus: Bus, hints: Hints, *, poll: float = 1.0) -> None:
-        self._engine = engine
+    def __init__(self, direct: Direct, bus: Bus, hints: Hints, *, poll: float = 1.0) -> None:
+        self._direct = direct
         self._bus = bus
         self._hints = hints
         self._poll = poll
@@ -46,9 +46,8 @@ class Relay:
     async def run(self) -> None:
         while True:
             try:
-                async with self._engine.connect() as connection:
-                    await connection.execution_options(isolation_level="AUTOCOMMIT")
-                    if await self._lock(connection):
+                async with self._direct.connection() as connection:
+                    if await connection.fetchval(_TRY_LOCK, _LOCK):
                         await self._publish_for_ever(connection)
             except Exception as error:
                 if not is_disconnect(error):
@@ -56,10 +55,7 @@ class Relay:
                 log.warning("relay.database_away", error=repr(error))
             await asyncio.sleep(self._poll)
 
-    async def _lock(self, connection: AsyncConnection) -> bool:
-        return bool((await connection.execute(select(func.pg_try_advisory_lock(_LOCK)))).scalar())
-
-    async def _publish_for_ever(self, connection: AsyncConnection) -> None:
+    async def _publish_for_ever(self, connection: asyncpg.Connection) -> None:
         woken = asyncio.Event()
         # What the bus itself announces is no news here.
         end = self._hints.listen(lambda kind, _: woken.set() if not kind or kind in CONTRACTS else None)
@@ -71,8 +67,7 @@ class Relay:
                         pass
                 except BusUnavailable as error:
                     log.warning("relay.bus_away", error=str(error))
-                    waiting = select(func.count()).select_from(OutboxEntry)
-                    DEPTH.set((await connection.execute(waiting)).scalar_one())
+                    DEPTH.set(await connection.fetchval(_WAITING))
                     await asyncio.sleep(self._poll)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._poll):
@@ -82,10 +77,11 @@ class Relay:
             DEPTH.set(0)
             AGE.set(0)
             # Closed, not given back to the pool: whatever has happened, the lock ends with it.
-            await connection.invalidate()
+            with contextlib.suppress(asyncpg.InterfaceError):  # the pool has let go of it already
+                connection.terminate()
 
-    async def _publish_batch(self, connection: AsyncConnection) -> int:
-        rows = (await connection.execute(select(OutboxEntry).order_by(OutboxEntry.id).limit(_BATCH))).all()
+    async def _publish_batch(self, connection: asyncpg.Connection) -> int:
+        rows = await connection.fetch(_DUE, _BATCH)
         DEPTH.set(len(rows))
         AGE.set(max(0.0, (datetime.now(UTC) - rows[0].created_at).total_seconds()) if rows else 0)
         if not rows:
@@ -93,7 +89,7 @@ class Relay:
         await self._bus.publish(
             [Message(topic=row.topic, key=row.key, event=CloudEvent.model_validate(row.event)) for row in rows]
         )
-        await connection.execute(_REMOVE, {"ids": [row.id for row in rows]})
+        await connection.fetch(_REMOVE, [row.id for row in rows])
         PUBLISHED.inc(len(rows))
         DEPTH.set(0)
         AGE.set(0)

@@ -6,7 +6,7 @@ other, and tries again with a backoff for each key. What a reconcile function do
 """
 
 from shared.reconcile.controller import Controller, Retry, Terminal
-from shared.reconcile.lease import Fence, LeaseLost, Leases
+from shared.reconcile.lease import FENCED, Fence, LeaseLost, Leases
 from shared.reconcile.queue import WorkQueue
 
-__all__ = ["Controller", "Fence", "LeaseLost", "Leases", "Retry", "Terminal", "WorkQueue"]
+__all__ = ["FENCED", "Controller", "Fence", "LeaseLost", "Leases", "Retry", "Terminal", "WorkQueue"]

@@ -1,19 +1,31 @@
 """Leases on keys, in PostgreSQL, with a fencing token.
 
 A process that loses its lease (it hung, the network was cut) may still be about to write; `Fence.check` inside the
-writing transaction makes that write fail, so the owner of a newer token is never overwritten.
+writing transaction, or `FENCED` in the writing statement, makes that write fail, so the owner of a newer token is never
+overwritten.
 """
 
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Update, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import Sessions
+from shared.database import Direct
 from shared.schema import Lease
-from shared.schema.work import LEASE_TOKENS
+
+FENCED = "fence AS (SELECT token FROM leases WHERE name = $1 AND token = $2 FOR SHARE)"
+"""For a statement whose first two arguments are the fence's: the claim is held if this has a row."""
+
+_CLAIM = """
+    INSERT INTO leases AS l (name, token, owner, expires_at)
+    VALUES ($1, nextval('lease_tokens'), $2, now() + $3::interval)
+    ON CONFLICT (name) DO UPDATE SET token = excluded.token, owner = excluded.owner, expires_at = excluded.expires_at
+    WHERE l.expires_at < now() OR l.owner = excluded.owner
+    RETURNING token
+"""
+_EXTEND = "UPDATE leases SET expires_at = now() + $3::interval WHERE name = $1 AND token = $2 RETURNING token"
+_RELEASE = "UPDATE leases SET expires_at = now() - interval '1 second' WHERE name = $1 AND token = $2"
 
 
 class LeaseLost(Exception):
@@ -37,36 +49,21 @@ class Fence:
 class Leases:
     """Claims for one `owner`, each good for `ttl` unless extended."""
 
-    def __init__(self, sessions: Sessions, *, owner: str, ttl: timedelta = timedelta(seconds=15)) -> None:
-        self._sessions = sessions
+    def __init__(self, direct: Direct, *, owner: str, ttl: timedelta = timedelta(seconds=15)) -> None:
+        self._direct = direct
         self._owner = owner
         self.ttl = ttl
 
     async def claim(self, name: str) -> Fence | None:
         """Take the lease if nobody else holds it."""
-        until = func.now() + self.ttl
-        token = LEASE_TOKENS.next_value()
-        statement = insert(Lease).values(name=name, token=token, owner=self._owner, expires_at=until)
-        statement = statement.on_conflict_do_update(
-            index_elements=[Lease.name],
-            set_={"token": token, "owner": self._owner, "expires_at": until},
-            where=(Lease.expires_at < func.now()) | (Lease.owner == self._owner),
-        )
-        async with self._sessions.begin() as session:
-            claimed = (await session.execute(statement.returning(Lease.token))).scalar_one_or_none()
-        return Fence(name, claimed) if claimed is not None else None
+        claimed = await self._direct.first(_CLAIM, name, self._owner, self.ttl)
+        return Fence(name, claimed.token) if claimed is not None else None
 
     async def extend(self, fence: Fence) -> None:
         """Raises LeaseLost."""
-        async with self._sessions.begin() as session:
-            result = await session.execute(self._mine(fence).values(expires_at=func.now() + self.ttl))
-        if result.rowcount == 0:  # type: ignore[attr-defined]  # an UPDATE answers with a CursorResult
+        if await self._direct.first(_EXTEND, fence.name, fence.token, self.ttl) is None:
             raise LeaseLost(fence.name)
 
     async def release(self, fence: Fence) -> None:
         """Let others claim at once."""
-        async with self._sessions.begin() as session:
-            await session.execute(self._mine(fence).values(expires_at=func.now() - timedelta(seconds=1)))
-
-    def _mine(self, fence: Fence) -> Update:
-        return update(Lease).where(Lease.name == fence.name, Lease.token == fence.token)
+        await self._direct.fetch(_RELEASE, fence.name, fence.token)

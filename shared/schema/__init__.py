@@ -8,7 +8,7 @@ from shared.schema.audit import AuditEntry
 from shared.schema.base import Base
 from shared.schema.deployments import Deployment, DeploymentStep, Replica, Revision
 from shared.schema.endpoints import EndpointClient, Route
-from shared.schema.events import BusCursor, BusMessage, DeadLetter, InboxEntry, OutboxEntry
+from shared.schema.events import BusCursor, BusHead, BusMessage, DeadLetter, InboxEntry, OutboxEntry
 from shared.schema.groups import Group, Member
 from shared.schema.identity import Identity, SigningKey, User
 from shared.schema.instance_types import InstanceType
@@ -26,6 +26,7 @@ __all__ = [
     "Blob",
     "BlobUpload",
     "BusCursor",
+    "BusHead",
     "BusMessage",
     "DeadLetter",
     "Deployment",

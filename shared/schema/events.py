@@ -56,6 +56,17 @@ class BusMessage(Base):
     at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class BusHead(Base):
+    """The newest offset of a partition: whether there is news costs no look at the messages."""
+
+    __tablename__ = "bus_heads"
+    __table_args__ = (CheckConstraint('"offset" >= 1', name="offset_from_one"),)
+
+    topic: Mapped[str] = mapped_column(String(100), primary_key=True)
+    partition: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    offset: Mapped[int]
+
+
 class BusCursor(Base):
     """Where a consumer group stands in one partition, and who works on it now (`fence` rises with each claim)."""
 

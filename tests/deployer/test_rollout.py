@@ -266,7 +266,7 @@ async def test_a_new_deployer_takes_over_where_the_old_one_was(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, deployer: Deployer
 ) -> None:
     """The first one's reconciler is stopped between acting and recording; another process goes on."""
-    records = Records(deployer.core.sessions)
+    records = Records(deployer.core.direct)
     lost = Reconciler(records=records, platform=deployer.platform, vault=EnvVault(deployer.core.vault))
     await deployer.deploy()
     uid = (await deployer.ok("GET", "/deployments/churn"))["uid"]
@@ -307,7 +307,7 @@ async def test_two_deployers_do_not_fight(
 
 async def test_an_idle_resync_reads_only_what_has_not_settled(deployer: Deployer) -> None:
     await deployer.deploy()
-    records = Records(deployer.core.sessions)
+    records = Records(deployer.core.direct)
     await eventually(lambda: _none(records))
     reconciler = Reconciler(records=records, platform=deployer.platform, vault=EnvVault(deployer.core.vault))
     assert list(await reconciler.resync()) == []
@@ -328,7 +328,7 @@ async def test_the_deadline_is_kept_by_the_clock_it_is_given(deployer: Deployer)
     await deployer.until(lambda d: d["status"]["observed_generation"] == 1)
     later = datetime.now(UTC) + timedelta(seconds=700)
     reconciler = Reconciler(
-        records=Records(deployer.core.sessions),
+        records=Records(deployer.core.direct),
         platform=deployer.platform,
         vault=EnvVault(deployer.core.vault),
         clock=lambda: later,

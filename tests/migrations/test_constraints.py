@@ -34,6 +34,7 @@ BASE = f"""
     VALUES ('k', '{{}}', '', now(), now() + interval '1 d');
     INSERT INTO idempotent_requests (caller, key, request_sha256) VALUES ('u', 'k', '');
     INSERT INTO bus_messages (topic, "offset", partition, key, event_id, event) VALUES ('t', 1, 0, 'k', 'e', '{{}}');
+    INSERT INTO bus_heads (topic, partition, "offset") VALUES ('t', 0, 1);
     INSERT INTO bus_cursors (consumer, topic, partition, "offset", fence) VALUES ('us', 't', 0, 0, 0);
 """
 
@@ -101,6 +102,7 @@ VIOLATIONS = {
     "ck_audit_entries_outcome_known": f"{_ENTRY} 'maybe', NULL, NULL)",
     "ck_audit_entries_position_with_hash": f"{_ENTRY} 'done', 1, NULL)",
     "ck_idempotent_requests_answer_with_status": "UPDATE idempotent_requests SET status = 200",
+    "ck_bus_heads_offset_from_one": 'UPDATE bus_heads SET "offset" = 0',
     "ck_bus_messages_offset_from_one": 'UPDATE bus_messages SET "offset" = 0',
     "uq_bus_messages_event": """
         INSERT INTO bus_messages (topic, "offset", partition, key, event_id, event)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import migrations
-from shared.database import Hints, Sessions, create_engine, create_sessions
+from shared.database import Direct, Hints, Sessions, create_engine, create_sessions
 from tests.servers import kafka
 from tests.servers.kafka import Broker
 from tests.support.postgres import Server, database_folder
@@ -19,6 +19,12 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     made = create_engine(database_url, application="test", connections=10)
     yield made
     await made.dispose()
+
+
+@pytest.fixture
+async def direct(database_url: str) -> AsyncIterator[Direct]:
+    async with Direct(database_url, application="test", connections=10) as made:
+        yield made
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ import signal
 from datetime import timedelta
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.bus import Bus, Handler
 from shared.bus.kafka import Cluster, KafkaBus
 from shared.bus.postgres import PostgresBus
-from shared.database import Hints, Sessions, create_engine, create_sessions
+from shared.database import Direct, Hints, Sessions, create_engine, create_sessions
 from shared.events import CloudEvent
 from shared.outbox import first_delivery
 
@@ -42,18 +41,19 @@ def crashing(handle: Handler, *, after: int) -> Handler:
     return crash
 
 
-def join(engine: AsyncEngine, url: str) -> Bus:
+def join(direct: Direct, url: str) -> Bus:
     short = timedelta(seconds=2)
     if server := os.environ.get("KAFKA"):
         return KafkaBus(Cluster(servers=[server], prefix=os.environ["PREFIX"]), session=short)
-    return PostgresBus(engine, Hints(url), lease=short)
+    return PostgresBus(direct, Hints(url), lease=short)
 
 
 async def main() -> None:
     url = os.environ["DATABASE_URL"]
     engine = create_engine(url, application="crashing", connections=3)
     handler = crashing(applying(create_sessions(engine)), after=int(os.environ.get("EVENTS", "0")))
-    await join(engine, url).consume(consumer="us", topics=["moorage.gateway"], handler=handler)
+    async with Direct(url, application="crashing", connections=3) as direct:
+        await join(direct, url).consume(consumer="us", topics=["moorage.gateway"], handler=handler)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from shared.bus import Message
 from shared.bus.postgres import PostgresBus
-from shared.database import Hints, create_engine
+from shared.database import Direct, Hints
 from shared.outbox import Relay
 
 
@@ -19,8 +19,8 @@ class FatalBus(PostgresBus):
 
 async def main() -> None:
     url = os.environ["DATABASE_URL"]
-    engine, hints = create_engine(url, application="crashing", connections=3), Hints(url)
-    await Relay(engine, FatalBus(engine, hints), hints).run()
+    async with Direct(url, application="crashing", connections=3) as direct:
+        await Relay(direct, FatalBus(direct, Hints(url)), Hints(url)).run()
 
 
 asyncio.run(main())

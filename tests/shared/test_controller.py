@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared.database import Sessions
+from shared.database import Direct
 from shared.reconcile import Controller, Fence, Leases, Retry, Terminal
 from tests.support.waiting import until
 
@@ -112,7 +112,7 @@ async def test_a_resync_finds_what_nobody_told_and_a_failing_one_is_tried_again(
         await until(lambda: "forgotten" in runs)
 
 
-async def test_two_processes_never_work_on_one_key_at_once(sessions: Sessions) -> None:
+async def test_two_processes_never_work_on_one_key_at_once(direct: Direct) -> None:
     working = most = done = 0
 
     async def reconcile(_: str, __: Fence) -> None:
@@ -123,7 +123,7 @@ async def test_two_processes_never_work_on_one_key_at_once(sessions: Sessions) -
         working -= 1
         done += 1
 
-    one, two = (Leases(sessions, owner=owner) for owner in ("one", "two"))
+    one, two = (Leases(direct, owner=owner) for owner in ("one", "two"))
     async with controlling(reconcile, leases=one) as first, controlling(reconcile, leases=two) as second:
 
         def woken_often_enough() -> bool:
@@ -139,26 +139,26 @@ async def test_two_processes_never_work_on_one_key_at_once(sessions: Sessions) -
     assert most == 1
 
 
-async def test_the_heartbeat_keeps_the_lease_through_a_long_run(sessions: Sessions, admin: asyncpg.Connection) -> None:
+async def test_the_heartbeat_keeps_the_lease_through_a_long_run(direct: Direct, admin: asyncpg.Connection) -> None:
     begun, end = asyncio.Event(), asyncio.Event()
 
     async def reconcile(_: str, __: Fence) -> None:
         begun.set()
         await end.wait()
 
-    leases = Leases(sessions, owner="ours", ttl=timedelta(seconds=0.6))
+    leases = Leases(direct, owner="ours", ttl=timedelta(seconds=0.6))
     expires = "SELECT expires_at FROM leases WHERE name = 'test/x'"
     async with controlling(reconcile, leases=leases) as controller:
         controller.wake("x")
         await begun.wait()
         first = await admin.fetchval(expires)
         await until(lambda: admin.fetchval(f"SELECT ({expires}) > $1::timestamptz + interval '0.5 s'", first))
-        assert await Leases(sessions, owner="theirs").claim("test/x") is None
+        assert await Leases(direct, owner="theirs").claim("test/x") is None
         end.set()
         await until(lambda: admin.fetchval(f"SELECT ({expires}) < now()"))
 
 
-async def test_work_is_cancelled_once_another_has_the_lease(sessions: Sessions, admin: asyncpg.Connection) -> None:
+async def test_work_is_cancelled_once_another_has_the_lease(direct: Direct, admin: asyncpg.Connection) -> None:
     begun, cancelled = asyncio.Event(), asyncio.Event()
     runs = 0
 
@@ -171,7 +171,7 @@ async def test_work_is_cancelled_once_another_has_the_lease(sessions: Sessions, 
         finally:
             cancelled.set()
 
-    leases = Leases(sessions, owner="ours", ttl=timedelta(seconds=0.3))
+    leases = Leases(direct, owner="ours", ttl=timedelta(seconds=0.3))
     async with controlling(reconcile, leases=leases) as controller:
         controller.wake("x")
         await begun.wait()
@@ -186,7 +186,7 @@ async def test_work_is_cancelled_once_another_has_the_lease(sessions: Sessions, 
 
 
 async def test_work_is_cancelled_once_another_could_have_the_lease(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    direct: Direct, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database is out of our reach alone: nobody tells, and the time is over."""
     begun, cancelled = asyncio.Event(), asyncio.Event()
@@ -201,7 +201,7 @@ async def test_work_is_cancelled_once_another_could_have_the_lease(
     async def away(_: Fence) -> None:
         raise ConnectionError
 
-    leases = Leases(sessions, owner="ours", ttl=timedelta(seconds=0.3))
+    leases = Leases(direct, owner="ours", ttl=timedelta(seconds=0.3))
     monkeypatch.setattr(leases, "extend", away)
     async with controlling(reconcile, leases=leases) as controller:
         controller.wake("x")

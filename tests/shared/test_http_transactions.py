@@ -15,6 +15,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from shared.database import direct
 from shared.settings import ServiceSettings
 from tests.shared.http_app import create
 from tests.shared.test_http_requests import API, ids, problem
@@ -169,7 +170,7 @@ async def test_without_the_database_every_answer_is_503_and_afterwards_all_is_we
     settings = ServiceSettings(
         database_url=server.postgres.url,
         secret_key=SecretStr(b64encode(os.urandom(32)).decode()),
-        database_connections=4,
+        database_connections=6,
     )
     app = create(settings)[1]
     async with serving(app) as client:
@@ -193,14 +194,19 @@ async def test_without_the_database_every_answer_is_503_and_afterwards_all_is_we
 async def test_a_pool_that_is_used_up_is_503(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    app = create(ServiceSettings(database_connections=2))[1]
+    app = create(ServiceSettings(database_connections=6))[1]
     async with serving(app) as client:
-        engine = app.state.core.engine
-        monkeypatch.setattr(engine.sync_engine.pool, "_timeout", 0.05)
+        core = app.state.core
+        monkeypatch.setattr(core.engine.sync_engine.pool, "_timeout", 0.05)
+        monkeypatch.setattr(direct, "_WAIT", 0.05)
+        client.headers.update(await People.of(app).add("ana"))
+        assert (await client.post(f"{API}/things", json={"name": "x"})).status_code == 201
         async with contextlib.AsyncExitStack() as stack:
-            await until(lambda: engine.sync_engine.pool.checkedout() == 1)  # the relay's
-            await stack.enter_async_context(engine.connect())
+            for _ in range(4):
+                await stack.enter_async_context(core.engine.connect())
             problem(await client.get(f"{API}/things"), 503, "unavailable")
+        async with core.direct.connection():  # the relay has the other
+            problem(await client.post(f"{API}/things", json={"name": "y"}), 503, "unavailable")
         assert (await client.get(f"{API}/things")).status_code == 200
 
 

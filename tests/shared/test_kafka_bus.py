@@ -23,7 +23,7 @@ from shared.bus import Bus, BusUnavailable, Message
 from shared.bus.connect import connect
 from shared.bus.kafka import DEAD_LETTERS, Cluster, KafkaBus
 from shared.bus.replay import replay
-from shared.database import Hints, create_engine
+from shared.database import Direct, Hints
 from shared.events import CONTRACTS, CloudEvent, EventType, new_event
 from shared.settings import StateSettings
 from tests.servers.kafka import PASSWORD, USER, Broker
@@ -213,11 +213,10 @@ async def admin(broker: Broker) -> AsyncIterator[AIOKafkaAdminClient]:
 async def connected(environment: dict[str, str]) -> AsyncIterator[Bus]:
     settings = StateSettings(**{name.removeprefix("MOORAGE_").lower(): text for name, text in environment.items()})
     url = str(settings.database_url)
-    engine = create_engine(url, application="test", connections=1)
-    bus = connect(settings, engine, Hints(url))
+    direct = Direct(url, application="test", connections=1)
+    bus = connect(settings, direct, Hints(url))
     yield bus
     await bus.close()
-    await engine.dispose()
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])

@@ -13,11 +13,10 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared import outbox
 from shared.bus.kafka import Cluster, KafkaBus
-from shared.database import Hints, Sessions
+from shared.database import Direct, Hints, Sessions
 from shared.events import CloudEvent, gateway
 from shared.settings import ServiceSettings
 from tests.servers.kafka import Broker
@@ -76,11 +75,11 @@ def cluster(broker: Broker) -> Cluster:
 
 @pytest.fixture
 async def world(
-    cluster: Cluster, engine: AsyncEngine, sessions: Sessions, hints: Hints, admin: asyncpg.Connection
+    cluster: Cluster, direct: Direct, sessions: Sessions, hints: Hints, admin: asyncpg.Connection
 ) -> AsyncIterator[World]:
     await admin.execute("CREATE TABLE applied (position serial PRIMARY KEY, subject text, number integer)")
     bus = KafkaBus(cluster)
-    relay = asyncio.create_task(outbox.Relay(engine, bus, hints, poll=0.2).run())
+    relay = asyncio.create_task(outbox.Relay(direct, bus, hints, poll=0.2).run())
     yield World(sessions, cluster, admin)
     assert not relay.done()
     relay.cancel()

@@ -6,24 +6,24 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from shared.database import Sessions
+from shared.database import Direct, Sessions
 from shared.reconcile import LeaseLost, Leases
 
 EXPIRE = "UPDATE leases SET expires_at = now() - interval '1 s'"
 
 
 @pytest.fixture
-def ours(sessions: Sessions) -> Leases:
-    return Leases(sessions, owner="ours")
+def ours(direct: Direct) -> Leases:
+    return Leases(direct, owner="ours")
 
 
 @pytest.fixture
-def theirs(sessions: Sessions) -> Leases:
-    return Leases(sessions, owner="theirs")
+def theirs(direct: Direct) -> Leases:
+    return Leases(direct, owner="theirs")
 
 
-async def test_one_of_many_gets_it(sessions: Sessions) -> None:
-    owners = [Leases(sessions, owner=f"owner-{number}") for number in range(8)]
+async def test_one_of_many_gets_it(direct: Direct) -> None:
+    owners = [Leases(direct, owner=f"owner-{number}") for number in range(8)]
     fences = await asyncio.gather(*(owner.claim("x") for owner in owners))
     assert sum(fence is not None for fence in fences) == 1
 
@@ -84,8 +84,8 @@ async def test_tokens_rise_even_when_the_row_was_removed(ours: Leases, admin: as
     assert second.token > first.token
 
 
-async def test_a_lease_is_good_for_its_time(sessions: Sessions, admin: asyncpg.Connection) -> None:
-    leases = Leases(sessions, owner="ours", ttl=timedelta(seconds=40))
+async def test_a_lease_is_good_for_its_time(direct: Direct, admin: asyncpg.Connection) -> None:
+    leases = Leases(direct, owner="ours", ttl=timedelta(seconds=40))
     fence = await leases.claim("x")
     assert fence
     await admin.execute(EXPIRE)

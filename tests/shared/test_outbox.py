@@ -10,12 +10,11 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 from pydantic import ValidationError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared import outbox
 from shared.bus import BusUnavailable, Handler, Message
 from shared.bus.postgres import PostgresBus
-from shared.database import Hints, Sessions, create_engine, create_sessions
+from shared.database import Direct, Hints, Sessions, create_engine, create_sessions
 from shared.events import gateway
 from shared.outbox.relay import AGE, DEPTH
 from tests.support.postgres import Server
@@ -69,21 +68,19 @@ async def test_what_the_contract_does_not_know_is_refused_at_the_sender(sessions
 
 
 async def test_the_order_of_commits_of_a_subject_is_the_order_on_the_bus(
-    engine: AsyncEngine, sessions: Sessions, hints: Hints
+    direct: Direct, sessions: Sessions, hints: Hints
 ) -> None:
     bus = ListBus()
-    async with running(outbox.Relay(engine, bus, hints).run):
+    async with running(outbox.Relay(direct, bus, hints).run):
         for number in range(20):
             await change(sessions, f"{number}", f"{number}+")
         await until(lambda: len(bus.subjects) == 40)
     assert bus.subjects == [f"{number}{sign}" for number in range(20) for sign in ("", "+")]
 
 
-async def test_a_transaction_that_commits_late_is_not_skipped(
-    engine: AsyncEngine, sessions: Sessions, hints: Hints
-) -> None:
+async def test_a_transaction_that_commits_late_is_not_skipped(direct: Direct, sessions: Sessions, hints: Hints) -> None:
     bus = ListBus()
-    async with running(outbox.Relay(engine, bus, hints).run), sessions() as late:
+    async with running(outbox.Relay(direct, bus, hints).run), sessions() as late:
         await outbox.append(late, gateway.USER_CHANGED, "late", user="late")
         await change(sessions, "early")
         await until(lambda: bus.subjects == ["early"])
@@ -91,19 +88,19 @@ async def test_a_transaction_that_commits_late_is_not_skipped(
         await until(lambda: bus.subjects == ["early", "late"])
 
 
-async def test_more_than_a_batch(engine: AsyncEngine, sessions: Sessions, hints: Hints) -> None:
+async def test_more_than_a_batch(direct: Direct, sessions: Sessions, hints: Hints) -> None:
     bus = ListBus()
     await change(sessions, *(f"user-{number}" for number in range(1201)))
-    async with running(outbox.Relay(engine, bus, hints).run):
+    async with running(outbox.Relay(direct, bus, hints).run):
         await until(lambda: len(bus.subjects) == 1201)
 
 
 async def test_events_wait_while_the_bus_is_away_and_the_gauges_say_so(
-    engine: AsyncEngine, sessions: Sessions, hints: Hints, admin: asyncpg.Connection
+    direct: Direct, sessions: Sessions, hints: Hints, admin: asyncpg.Connection
 ) -> None:
     bus = ListBus()
     bus.away = True
-    async with running(outbox.Relay(engine, bus, hints, poll=0.05).run):
+    async with running(outbox.Relay(direct, bus, hints, poll=0.05).run):
         await change(sessions, "ana")
         await admin.execute("UPDATE outbox SET created_at = now() - interval '1 min'")
         await until(lambda: DEPTH._value.get() == 1 and AGE._value.get() > 59)
@@ -112,13 +109,13 @@ async def test_events_wait_while_the_bus_is_away_and_the_gauges_say_so(
 
 
 async def test_of_two_relays_one_works_and_the_other_takes_over_when_its_connection_dies(
-    engine: AsyncEngine, sessions: Sessions, hints: Hints, admin: asyncpg.Connection
+    direct: Direct, sessions: Sessions, hints: Hints, admin: asyncpg.Connection
 ) -> None:
     first, second = ListBus(), ListBus()
     holder = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND granted"
-    async with running(outbox.Relay(engine, first, hints, poll=0.3).run):
+    async with running(outbox.Relay(direct, first, hints, poll=0.3).run):
         await until(lambda: admin.fetchval(holder, 0x6D6F6F72))
-        async with running(outbox.Relay(engine, second, hints, poll=0.02).run):
+        async with running(outbox.Relay(direct, second, hints, poll=0.02).run):
             await change(sessions, "one")
             await until(lambda: admin.fetchval("SELECT count(*) = 0 FROM outbox"))
             await admin.execute(f"SELECT pg_terminate_backend(({holder}))", 0x6D6F6F72)
@@ -130,14 +127,14 @@ async def test_of_two_relays_one_works_and_the_other_takes_over_when_its_connect
 
 
 async def test_a_relay_killed_between_publishing_and_removing_loses_and_doubles_nothing(
-    engine: AsyncEngine, sessions: Sessions, hints: Hints, admin: asyncpg.Connection, database_url: str
+    direct: Direct, sessions: Sessions, hints: Hints, admin: asyncpg.Connection, database_url: str
 ) -> None:
     await change(sessions, *(f"user-{number}" for number in range(10)))
     argv = [sys.executable, "-m", "tests.shared.crashing_relay"]
     child = await asyncio.create_subprocess_exec(*argv, env={**os.environ, "DATABASE_URL": database_url})
     assert await asyncio.wait_for(child.wait(), 30) == -signal.SIGKILL
     assert await admin.fetchval("SELECT count(*) FROM outbox") == 10
-    async with running(outbox.Relay(engine, PostgresBus(engine, hints), hints, poll=0.05).run):
+    async with running(outbox.Relay(direct, PostgresBus(direct, hints), hints, poll=0.05).run):
         await until(lambda: admin.fetchval("SELECT count(*) = 0 FROM outbox"))
     keys = [row["key"] for row in await admin.fetch('SELECT key FROM bus_messages ORDER BY "offset"')]
     assert keys == [f"user-{number}" for number in range(10)]
@@ -146,9 +143,11 @@ async def test_a_relay_killed_between_publishing_and_removing_loses_and_doubles_
 async def test_the_relay_outlives_the_database(server: Server) -> None:
     url = server.postgres.url
     engine, hints, bus = create_engine(url, application="test", connections=5), Hints(url), ListBus()
+    direct = Direct(url, application="test", connections=5)
+    await direct.open()
     sessions = create_sessions(engine)
     await hints.start()
-    async with running(outbox.Relay(engine, bus, hints, poll=0.05).run) as task:
+    async with running(outbox.Relay(direct, bus, hints, poll=0.05).run) as task:
         await change(sessions, "before")
         admin = await asyncpg.connect(url)
         await until(lambda: admin.fetchval("SELECT count(*) = 0 FROM outbox"))
@@ -158,6 +157,7 @@ async def test_the_relay_outlives_the_database(server: Server) -> None:
         await until(lambda: bus.subjects == ["before", "after"])
         assert not task.done()
     await hints.stop()
+    await direct.close()
     await engine.dispose()
 
 
