@@ -6,6 +6,7 @@ two contents have to lie side by side. Nothing that may change is in a selector.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from uuid import UUID
 
 from services.deployer.platforms.platform import LabelledClaim, Nfs, Workload
@@ -84,6 +85,11 @@ def root(workload: Workload) -> str:
 def config(workload: Workload) -> str:
     """The Secret and the ConfigMap: each template's own, since pods of two templates run side by side in a rollout."""
     return f"{root(workload)}-{short(workload.template.digest)}"
+
+
+def environment(workload: Workload, facts: Mapping[str, str]) -> str:
+    """The ConfigMap of what every replica is told, which our own options have a part in."""
+    return f"{root(workload)}-env-{_hashed(sorted(facts.items()))}"
 
 
 def pull_secret(workload: Workload) -> str:

@@ -126,14 +126,19 @@ def test_the_order_of_a_mapping_changes_nothing() -> None:
 def test_two_templates_keep_their_secrets_and_files_side_by_side() -> None:
     workload = CASES["secrets-and-files"]
     other = replace(workload, template=replace(workload.template, nonce="again"))
-    for kind in ("Secret", "ConfigMap"):
-        assert one(workload, kind)["metadata"]["name"] != one(other, kind)["metadata"]["name"]
+    before, after = (
+        {(each["kind"], each["metadata"]["name"]) for each in objects(made) if "data" in each}
+        for made in (workload, other)
+    )
+    assert sorted(kind for kind, _ in before) == ["ConfigMap", "ConfigMap", "Secret"]
+    [same] = before & after
+    assert "-env-" in same[1]
 
 
 def test_an_autoscalers_replicas_are_not_ours() -> None:
     assert "replicas" not in made(CASES["autoscaling"], replicas=None).root["spec"]
     stopped = replace(CASES["autoscaling"], replicas=0)
-    assert [each["kind"] for each in objects(stopped)] == ["Deployment", "Secret"]
+    assert [each["kind"] for each in objects(stopped)] == ["Deployment", "Secret", "ConfigMap"]
 
 
 # Environment
@@ -148,11 +153,15 @@ def test_values_come_through_the_expansion_as_they_were_given() -> None:
 def test_the_platforms_word_is_the_last() -> None:
     hostile = {"MOORAGE_HOST": "0.0.0.0", "K8S_POD_IP": "1.2.3.4", "MOORAGE_PORT": "1", "OMP_NUM_THREADS": "7"}
     template = replace(REGISTRY_MODEL.template, env=hostile, secrets={"K8S_NODE_NAME": "x"})
-    env = {each["name"]: each for each in container(made(replace(REGISTRY_MODEL, template=template)))["env"]}
-    assert env["MOORAGE_HOST"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
-    assert env["K8S_POD_IP"]["valueFrom"] == env["MOORAGE_HOST"]["valueFrom"]
+    workload = replace(REGISTRY_MODEL, template=template)
+    env = {each["name"]: each for each in container(made(workload))["env"]}
+    assert env["MOORAGE_HOST"]["value"] == "$(K8S_POD_IP)"
+    assert env["K8S_POD_IP"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
     assert env["K8S_NODE_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "spec.nodeName"
-    assert (env["MOORAGE_PORT"]["value"], env["OMP_NUM_THREADS"]["value"]) == ("8080", "7")
+    # What is in the list goes before what is in the ConfigMap: only of the defaults may there be another word.
+    told = one(workload, "ConfigMap")["data"]
+    assert told.keys() & env.keys() == {"OMP_NUM_THREADS"}
+    assert (told["MOORAGE_PORT"], env["OMP_NUM_THREADS"]["value"]) == ("8080", "7")
 
 
 # Resources

@@ -43,6 +43,7 @@ def build(workload: Workload, options: Options, *, model_url: str | None, replic
         config.secret(workload, options, model_url=model_url),
         config.pull_secret(workload, options),
         config.files(workload, options),
+        config.environment_of(workload, options),
         *storage.claims(workload, options),
         exposure.service(workload, options),
         exposure.autoscaler(workload, options),

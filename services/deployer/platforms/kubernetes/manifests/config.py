@@ -1,13 +1,16 @@
-"""What a pod is given to read: hidden environment, the model's address, a login for its image, files in `/config/`."""
+"""What a pod is given to read: environment, the model's address, a login for its image, files in `/config/`."""
 
 import json
 from base64 import b64encode
 
+from services.deployer.platforms import environment
 from services.deployer.platforms.kubernetes import names
+from services.deployer.platforms.kubernetes.manifests import mounts
 from services.deployer.platforms.kubernetes.manifests.manifest import Manifest, Metadata, metadata
-from services.deployer.platforms.kubernetes.options import Options
+from services.deployer.platforms.kubernetes.options import PORT, Options
 from services.deployer.platforms.platform import PullSecret, Workload
 
+TERMINATION_LOG = "/dev/termination-log"
 MODEL_URL = "model-url"
 """The key of the model's signed address. No variable of the environment can be called that."""
 
@@ -25,6 +28,34 @@ def secret(workload: Workload, options: Options, *, model_url: str | None) -> Ma
         "metadata": _of_template(workload, options, name=names.config(workload)),
         "type": "Opaque",
         "data": data,
+    }
+
+
+def facts(workload: Workload, options: Options) -> dict[str, str]:
+    """What every replica is told in its environment, but for where it is. In one object, since each variable in the
+    template is written out with every change of every pod, and once more in the list of who manages it."""
+    told = environment.served(workload, port=PORT, area=options.area, model_path=mounts.model_path(workload))
+    return {
+        **environment.defaults(workload.template.resources.cpu),
+        **told,
+        "MOORAGE_TERMINATION_LOG": TERMINATION_LOG,
+    }
+
+
+def environment_of(workload: Workload, options: Options) -> Manifest:
+    """Immutable, as other facts make another name."""
+    told = facts(workload, options)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(
+            workload,
+            options,
+            name=names.environment(workload, told),
+            namespace=options.namespace_of(workload.group),
+        ),
+        "immutable": True,
+        "data": dict(sorted(told.items())),
     }
 
 

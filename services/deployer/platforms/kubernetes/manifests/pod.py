@@ -12,13 +12,11 @@ import math
 from services.deployer.platforms import environment
 from services.deployer.platforms.kubernetes import names
 from services.deployer.platforms.kubernetes.manifests import mounts
-from services.deployer.platforms.kubernetes.manifests.config import MODEL_URL
+from services.deployer.platforms.kubernetes.manifests.config import MODEL_URL, TERMINATION_LOG, facts
 from services.deployer.platforms.kubernetes.manifests.manifest import JSON
 from services.deployer.platforms.kubernetes.manifests.resources import resources
 from services.deployer.platforms.kubernetes.options import PORT, Options
 from services.deployer.platforms.platform import Toleration, Workload
-
-TERMINATION_LOG = "/dev/termination-log"
 
 PROBE_SECONDS = 2
 """How long an answer to a probe may take."""
@@ -101,6 +99,7 @@ def _replica(workload: Workload, options: Options) -> JSON:
     if options.drain_seconds:
         container["lifecycle"] = {"preStop": {"sleep": {"seconds": options.drain_seconds}}}
     return container | {
+        "envFrom": [{"configMapRef": {"name": names.environment(workload, facts(workload, options))}}],
         "env": _environment(workload, options),
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "resources": resources(asked.resources, options),
@@ -114,24 +113,31 @@ def _replica(workload: Workload, options: Options) -> JSON:
 
 
 def _environment(workload: Workload, options: Options) -> list[JSON]:
-    asked = workload.template
-    given = {**environment.defaults(asked.resources.cpu), **asked.env}
-    ours = environment.served(workload, port=PORT, area=options.area, model_path=mounts.model_path(workload))
-    place = environment.place(
+    """What the user gives, and where the replica is. What it serves stands in the ConfigMap; nobody overrides that."""
+    asked, place = workload.template, _place()
+    ours = (facts(workload, options).keys() - environment.defaults(0)) | place.keys()
+    given = {name: _value(value) for name, value in asked.env.items()}
+    given |= {name: {"valueFrom": _secret_key(workload, name)} for name in asked.secrets}
+    every = {name: value for name, value in given.items() if name not in ours} | place
+    return [{"name": name, **every[name]} for name in sorted(every)]
+
+
+def _place() -> dict[str, JSON]:
+    """The cluster fills in one name for each fact; the others refer to that, which is shorter."""
+    fields = environment.place(
         node="spec.nodeName",
         name="metadata.name",
         namespace="metadata.namespace",
         address="status.podIP",
         host="status.hostIP",
     )
-    every = {
-        **{name: _value(value) for name, value in given.items()},
-        **{name: {"valueFrom": _secret_key(workload, name)} for name in asked.secrets},
-        **{name: _value(value) for name, value in ours.items()},
-        **{name: {"valueFrom": {"fieldRef": {"fieldPath": field}}} for name, field in place.items()},
-        "MOORAGE_TERMINATION_LOG": {"value": TERMINATION_LOG},
+    first = {field: name for name, field in reversed(fields.items())}
+    return {
+        name: {"valueFrom": {"fieldRef": {"fieldPath": field}}}
+        if name == first[field]
+        else {"value": f"$({first[field]})"}
+        for name, field in fields.items()
     }
-    return [{"name": name, **every[name]} for name in sorted(every)]
 
 
 def _value(text: str) -> JSON:
