@@ -122,8 +122,8 @@ async def test_a_birth_costs_a_call_for_each_object_and_replica(control_plane: C
             await deployer.want(wanted)
             await deployer.serves(wanted)
             await versions(world, wanted.uid)  # once all of them are in service
-            assert asked[:2] == ["PATCH deployments", "PATCH secrets"]
-            assert len(asked) == 2 + 3, asked
+            assert sorted(asked[:3]) == ["PATCH configmaps", "PATCH deployments", "PATCH secrets"]
+            assert len(asked) == 3 + 3, asked
             assert deployer.woken <= 2 * 3 + 1, "once when it is there, once when it is ready"
 
 
@@ -174,7 +174,7 @@ async def test_a_deployment_that_was_deleted_is_made_again(world: KubernetesWorl
 
     def is_new() -> bool:
         found = everything(world, wanted.uid)
-        return len(found) == 6 and not any(each["metadata"].get("deletionTimestamp") for each in found.values())
+        return len(found) == 7 and not any(each["metadata"].get("deletionTimestamp") for each in found.values())
 
     await until(lambda: not old & deployer.told[wanted.uid], within=20)
     assert not old & {r.id for r in await deployer.serves(wanted)}
@@ -224,9 +224,9 @@ async def test_what_a_template_needed_goes_with_its_last_pod(world: KubernetesWo
     await deployer.serves(changed)
 
     def left() -> set[str]:
-        return {
-            name for name in everything(world, wanted.uid) if name.split("/")[0] in ("Secret", "ConfigMap", "Service")
-        }
+        kinds = ("Secret", "ConfigMap", "Service")
+        # The environment of all replicas is the same.
+        return {name for name in everything(world, wanted.uid) if name.startswith(kinds) and "-env-" not in name}
 
     await until(lambda: left() == {f"Secret/{names.config(changed)}"}, within=10)
 
@@ -243,7 +243,7 @@ async def test_a_failure_on_the_way_is_made_up_for(control_plane: ControlPlane, 
             async with Deployer(world.platform).running() as deployer:
                 await deployer.want(wanted)
                 await deployer.serves(wanted)
-            assert len(everything(world, wanted.uid)) == 6
+            assert len(everything(world, wanted.uid)) == 7
             proxy.lose = lambda request: request.method == "PATCH"  # what was asked is done, and nobody hears of it
             async with asyncio.timeout(30):
                 changing = asyncio.create_task(world.platform.apply(replace(wanted, exposure=None)))
@@ -288,7 +288,7 @@ async def test_two_deployers_do_not_fight(world: KubernetesWorld, deployer: Depl
                 wanted = replace(wanted, template=replace(wanted.template, nonce=nonce))
                 await asyncio.gather(deployer.want(wanted), twin.want(wanted))
                 await deployer.serves(wanted)
-            await until(lambda: len(everything(world, wanted.uid)) == 6, within=10)
+            await until(lambda: len(everything(world, wanted.uid)) == 7, within=10)
             before = await versions(world, wanted.uid)
             await asyncio.gather(*(each.reconcile(wanted.uid) for each in (deployer, twin, deployer, twin)))
             assert await versions(world, wanted.uid) == before
