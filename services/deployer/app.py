@@ -24,6 +24,10 @@ from shared.service import Core
 
 __all__ = ["create", "create_with", "platform_of"]
 
+AHEAD = 10.0
+"""Seconds by which what is at rest goes before what is under way: a crowd of births must neither make each wait until
+those before it are ready, nor hold up a replica that dies elsewhere."""
+
 
 def create() -> tuple[DeployerSettings, FastAPI]:
     settings = DeployerSettings()
@@ -78,6 +82,7 @@ def create_with(settings: DeployerSettings, *, core: Core, platform: AbstractAsy
                 leases=core.leases,
                 workers=settings.reconcile_workers,
                 every=settings.resync_seconds,
+                ahead=AHEAD,
             )
             core.background("reconcile", controller.run)
             core.background("watch", lambda: reconciler.watch(controller.wake))

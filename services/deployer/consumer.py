@@ -13,13 +13,11 @@ __all__ = ["consume", "listen"]
 WAKING = frozenset({deployer.DEPLOYMENT_CHANGED.name, gateway.ROUTE_ENFORCED.name})
 """Not what the reconciler itself has recorded."""
 
-AHEAD = 1.0
-"""Seconds by which what a user has asked for goes before what has come of it: a crowd of births must not make each
-wait until those before it are ready, nor may it hold up a replica that dies for longer than that."""
-
 
 class Wake(Protocol):
-    def __call__(self, key: str, *, after: float = 0.0) -> None: ...
+    """`first`: what a user has asked for goes before what has come of it."""
+
+    def __call__(self, key: str, *, first: bool = False) -> None: ...
 
 
 def consume(bus: Bus, wake: Wake) -> Callable[[], Awaitable[None]]:
@@ -27,7 +25,7 @@ def consume(bus: Bus, wake: Wake) -> Callable[[], Awaitable[None]]:
 
     async def handle(event: CloudEvent) -> None:
         if event.type in WAKING:
-            wake(event.subject)
+            wake(event.subject, first=event.type == deployer.DEPLOYMENT_CHANGED.name)
 
     async def run() -> None:
         topics = [deployer.DEPLOYMENT_CHANGED.topic, gateway.ROUTE_ENFORCED.topic]
@@ -41,7 +39,7 @@ def listen(hints: Hints, wake: Wake) -> Callable[[], Awaitable[None]]:
 
     def heard(kind: str, subject: str) -> None:
         if kind in WAKING:
-            wake(subject, after=-AHEAD if kind == deployer.DEPLOYMENT_CHANGED.name else 0.0)
+            wake(subject, first=kind == deployer.DEPLOYMENT_CHANGED.name)
 
     async def run() -> None:
         end = hints.listen(heard)

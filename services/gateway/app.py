@@ -65,8 +65,7 @@ def build(settings: GatewaySettings) -> FastAPI:
             passwords=Passwords(),
             throttle=Throttle(),
             reconciler=Reconciler(
-                reading=core.reading,
-                writing=core.sessions,
+                direct=core.direct,
                 store=store,
                 snapshot=snapshot,
                 fleet=fleet,

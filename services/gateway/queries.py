@@ -2,13 +2,10 @@
 
 from collections import defaultdict
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from services.gateway.domain import ClientRow, DeploymentRow, Mark, ReplicaRow, access_of, parse_record, parse_weights
+from shared.database import Direct, Row
 
 _MARK = """
     d.uid, d.id, d.generation, d.endpoints_generation, d.deleted_at IS NOT NULL AS deleted,
@@ -32,47 +29,46 @@ _ROWS = f"""
     FROM deployments d LEFT JOIN routes o ON o.uid = d.uid
     WHERE d.purged_at IS NULL"""  # noqa: S608  # constants only
 
-_EVERY = text(_ROWS)
-_OF_ONE = text(f"{_ROWS} AND d.id = :id")
-_UNENFORCED = text("""
+_OF_ONE = f"{_ROWS} AND d.id = $1"
+_UNENFORCED = """
     SELECT d.uid, d.id
     FROM deployments d JOIN routes o ON o.uid = d.uid
     WHERE d.purged_at IS NULL
         AND (o.generation < d.generation OR o.endpoints_generation < d.endpoints_generation OR o.rejected IS NOT NULL)
-""")
-_MARKS = text(f"SELECT {_MARK} FROM deployments d WHERE d.purged_at IS NULL")  # noqa: S608  # constants only
+"""
+_MARKS = f"SELECT {_MARK} FROM deployments d WHERE d.purged_at IS NULL"  # noqa: S608  # constants only
 
 
-async def all_rows(session: AsyncSession, *, gateway: str) -> dict[str, list[DeploymentRow]]:
+async def all_rows(direct: Direct, *, gateway: str) -> dict[str, list[DeploymentRow]]:
     """Everything that routes are made of, by deployment id."""
     rows: defaultdict[str, list[DeploymentRow]] = defaultdict(list)
-    for row in await session.execute(_EVERY):
+    for row in await direct.fetch(_ROWS):
         rows[row.id].append(_deployment(row, gateway))
     return rows
 
 
-async def rows_of(session: AsyncSession, deployment: str, *, gateway: str) -> list[DeploymentRow]:
+async def rows_of(direct: Direct, deployment: str, *, gateway: str) -> list[DeploymentRow]:
     """Those that share the id `deployment`."""
-    return [_deployment(row, gateway) for row in await session.execute(_OF_ONE, {"id": deployment})]
+    return [_deployment(row, gateway) for row in await direct.fetch(_OF_ONE, deployment)]
 
 
-async def unenforced(session: AsyncSession) -> list[tuple[UUID, str]]:
+async def unenforced(direct: Direct) -> list[tuple[UUID, str]]:
     """Uid and id of what some gateway has still to acknowledge, or has refused."""
-    return [(row.uid, row.id) for row in await session.execute(_UNENFORCED)]
+    return [(row.uid, row.id) for row in await direct.fetch(_UNENFORCED)]
 
 
-async def marks(session: AsyncSession) -> dict[str, set[Mark]]:
+async def marks(direct: Direct) -> dict[str, set[Mark]]:
     """What to compare with `Plan.marks`: much less than reading everything."""
     found: defaultdict[str, set[Mark]] = defaultdict(set)
-    for row in await session.execute(_MARKS):
+    for row in await direct.fetch(_MARKS):
         found[row.id].add(_mark(row))
     return found
 
 
-def _deployment(row: Row[Any], gateway: str) -> DeploymentRow:
+def _deployment(row: Row, gateway: str) -> DeploymentRow:
     said = {each: parse_record(stored) for each, stored in row.acks.items()}
     return DeploymentRow(
-        uid=UUID(str(row.uid)),
+        uid=row.uid,
         id=row.id,
         deleted=row.deleted,
         generation=row.generation,
@@ -97,5 +93,5 @@ def _time(epoch: float | None) -> datetime | None:
     return None if epoch is None else datetime.fromtimestamp(epoch, UTC)
 
 
-def _mark(row: Row[Any]) -> Mark:
-    return (UUID(str(row.uid)), row.generation, row.endpoints_generation, row.deleted, row.clients_mark)
+def _mark(row: Row) -> Mark:
+    return (row.uid, row.generation, row.endpoints_generation, row.deleted, row.clients_mark)

@@ -22,7 +22,7 @@ from services.gateway.envoy.snapshot import SnapshotFile
 from services.gateway.envoy.store import Store
 from services.gateway.fleet import Fleet
 from services.gateway.recorder import Recorder
-from shared.database import Sessions, is_disconnect
+from shared.database import Direct, is_disconnect
 from shared.reconcile import Controller, Fence
 from shared.telemetry import get_logger
 
@@ -37,11 +37,9 @@ class Reconciler:
     """`store` is what the xDS server serves; it is empty until `load`, so that server must be started afterwards.
     `gateway` is the name that we go by among the others."""
 
-    def __init__(
-        self, *, reading: Sessions, writing: Sessions, store: Store, snapshot: SnapshotFile, fleet: Fleet, gateway: str
-    ) -> None:
-        self._reading = reading
-        self._recorder = Recorder(writing, fleet, gateway=gateway, recorded=self._recorded)
+    def __init__(self, *, direct: Direct, store: Store, snapshot: SnapshotFile, fleet: Fleet, gateway: str) -> None:
+        self._direct = direct
+        self._recorder = Recorder(direct, fleet, gateway=gateway, recorded=self._recorded)
         self._store = store
         self._fleet = fleet
         self._gateway = gateway
@@ -117,8 +115,7 @@ class Reconciler:
         """The other gateways hear of the change as we did; what they say is looked up, since hints may be lost."""
         loop = asyncio.get_running_loop()
         while True:
-            async with self._reading() as session:
-                rows = await queries.rows_of(session, deployment, gateway=self._gateway)
+            rows = await queries.rows_of(self._direct, deployment, gateway=self._gateway)
             live = next((row for row in rows if not row.deleted), None)
             outcome = elsewhere(live, gateways=self._fleet.others) if live else Enforced(None)
             if not isinstance(outcome, Pending) or loop.time() >= deadline:
@@ -127,8 +124,7 @@ class Reconciler:
 
     async def stale(self) -> Iterable[str]:
         """The ids whose rows are not what we have made routes of."""
-        async with self._reading() as session:
-            marks = await queries.marks(session)
+        marks = await queries.marks(self._direct)
         return [
             i for i in {*marks, *self._plans} if i not in self._plans or self._plans[i].marks != marks.get(i, set())
         ]
@@ -137,8 +133,7 @@ class Reconciler:
         while True:
             try:
                 await self._fleet.beat()
-                async with self._reading() as session:
-                    rows = await queries.all_rows(session, gateway=self._gateway)
+                rows = await queries.all_rows(self._direct, gateway=self._gateway)
                 break
             except Exception as error:
                 if not is_disconnect(error):
@@ -181,8 +176,7 @@ class Reconciler:
             self._waiters[deployment] = waiting
 
     async def _read(self, deployment: str) -> Plan:
-        async with self._reading() as session:
-            rows = await queries.rows_of(session, deployment, gateway=self._gateway)
+        rows = await queries.rows_of(self._direct, deployment, gateway=self._gateway)
         now = datetime.now(UTC)
         plan = make_plan(deployment, rows, now=now)
         self._remember(plan, now=now)

@@ -9,7 +9,7 @@ from services.gateway import commands, queries
 from services.gateway.domain import Plan, Record
 from services.gateway.envoy.publisher import Outcome
 from services.gateway.fleet import Fleet
-from shared.database import Sessions
+from shared.database import Direct
 from shared.reconcile import Controller, Fence
 
 _COALESCE = 1.0
@@ -21,13 +21,13 @@ class Recorder:
 
     def __init__(
         self,
-        sessions: Sessions,
+        direct: Direct,
         fleet: Fleet,
         *,
         gateway: str,
         recorded: Callable[[str, Mapping[UUID, Record]], None],
     ) -> None:
-        self._sessions = sessions
+        self._direct = direct
         self._fleet = fleet
         self._gateway = gateway
         self._recorded = recorded
@@ -46,20 +46,16 @@ class Recorder:
 
     async def regroup(self) -> None:
         """Other gateways have gone, who need not agree any more, or come."""
-        async with self._sessions() as session:
-            behind = await queries.unenforced(session)
-        for uid, deployment in behind:
-            async with self._sessions.begin() as session:
-                await commands.record_route(session, uid, deployment, gateway=self._gateway)
+        for uid, deployment in await queries.unenforced(self._direct):
+            await commands.record_route(self._direct, uid, deployment, gateway=self._gateway)
 
     async def _record(self, deployment: str, _: Fence) -> None:
         if (latest := self._latest.get(deployment)) is None:
             return
         plan, outcome = latest
         due = plan.due(outcome)
-        async with self._sessions.begin() as session:
-            for uid, record in sorted(due.items()):  # in one order, or two gateways would lock each other out
-                await commands.record_route(session, uid, deployment, gateway=self._gateway, record=record)
+        for uid, record in due.items():
+            await commands.record_route(self._direct, uid, deployment, gateway=self._gateway, record=record)
         if self._latest.get(deployment) is latest:
             del self._latest[deployment]
             self._recorded(deployment, due)

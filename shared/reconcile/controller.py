@@ -41,8 +41,9 @@ Reconcile = Callable[[str, Fence], Awaitable[None]]
 class Controller:
     """Reconciles keys until cancelled. `resync` lists the keys that may need work, every `every` seconds.
 
-    Without `leases` every process works for itself (as gateways do, each for its own Envoys) and the fence is void. A
-    run that takes longer than `limit` seconds is cancelled and counts as failed.
+    A key that is at rest goes before those that are under way (which asked to be looked at again) and have not waited
+    for `ahead` seconds yet. Without `leases` every process works for itself (as gateways do, each for its own Envoys)
+    and the fence is void. A run that takes longer than `limit` seconds is cancelled and counts as failed.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Controller:
         workers: int = 4,
         every: float = 30.0,
         limit: float = 300.0,
+        ahead: float = 0.0,
     ) -> None:
         self._name = name
         self._reconcile = reconcile
@@ -63,14 +65,15 @@ class Controller:
         self._workers = workers
         self._every = every
         self._limit = limit
+        self._ahead = ahead
         self._queue = WorkQueue()
+        self._under_way: set[str] = set()
 
-    def wake(self, key: str, *, after: float = 0.0) -> None:
-        """Something about `key` may have changed, or will have `after` that many seconds.
-
-        With a negative `after` it goes before those that have waited for less than that.
-        """
-        self._queue.add(key, delay=after)
+    def wake(self, key: str, *, after: float = 0.0, first: bool = False) -> None:
+        """Something about `key` may have changed, or will have `after` that many seconds. `first`: treat it as one that
+        is at rest."""
+        ahead = 0.0 if key in self._under_way and not first else self._ahead
+        self._queue.add(key, delay=after or -ahead)
         WAITING.labels(self._name).set(len(self._queue))
 
     async def run(self) -> None:
@@ -83,7 +86,7 @@ class Controller:
         while True:
             try:
                 for key in await self._resync():
-                    self.wake(key)
+                    self._queue.add(key)
             except Exception as error:
                 if not is_disconnect(error):
                     log.exception("resync.failed", controller=self._name)
@@ -105,6 +108,8 @@ class Controller:
             async with self._claimed(key) as fence, asyncio.timeout(self._limit):
                 await self._reconcile(key, fence)
         except Retry as again:
+            if not isinstance(again, _Leased):
+                self._under_way.add(key)
             self._queue.done(key)
             self._queue.add(key, delay=again.after)
             return "leased" if isinstance(again, _Leased) else "again"
@@ -117,8 +122,10 @@ class Controller:
         except Exception as error:
             return self._failed(key, error)
         else:
+            self._under_way.discard(key)
             self._queue.done(key)
             return "done"
+        self._under_way.discard(key)
         self._queue.done(key)
         return "terminal"
 

@@ -13,7 +13,7 @@ from services.deployer.deployments.secrets import EnvVault
 from services.deployer.platforms import Cause, Phase, Template, Workload
 from services.deployer.reconciler import Reconciler
 from services.deployer.records import Records
-from shared.reconcile import LeaseLost
+from shared.reconcile import LeaseLost, Leases
 from shared.schema import Deployment, Replica, Revision, Route
 from shared.service import Core
 from tests.deployer.conftest import Deployer, eventually, settings_of
@@ -333,9 +333,16 @@ async def test_the_deadline_is_kept_by_the_clock_it_is_given(deployer: Deployer)
         vault=EnvVault(deployer.core.vault),
         clock=lambda: later,
     )
-    fence = await deployer.core.leases.claim("deployments/by-hand")
-    assert fence
-    await reconciler.reconcile(made["uid"], fence)
+    # Its own lease, or the deployer would at once say again what its clock says.
+    others, found = Leases(deployer.core.direct, owner="another"), []
+
+    async def claimed() -> bool:
+        found.append(await others.claim(f"deployments/{made['uid']}"))
+        return found[-1] is not None
+
+    await eventually(claimed)
+    assert found[-1]
+    await reconciler.reconcile(made["uid"], found[-1])
     async with deployer.core.reading() as session:
         row = (await session.execute(select(Deployment))).scalar_one()
         assert row.phase == "Failed"

@@ -12,7 +12,7 @@ from sqlalchemy import delete, insert
 
 from services.gateway.commands import record_route
 from services.gateway.domain import Record
-from shared.database import create_engine, create_sessions
+from shared.database import Direct, create_engine, create_sessions
 from shared.schema.endpoints import Envoy as EnvoyRow
 from tests.gateway.envoy.harness import Envoy, Stub, basic, call, until
 from tests.gateway.world import Deployer, Gateway, running_gateway, settings_of
@@ -180,9 +180,11 @@ async def test_gateways_that_record_at_once_hear_each_other(database_url: str) -
     async with sessions.begin() as session:
         await session.execute(insert(EnvoyRow).values([{"node": n, "gateway": n} for n in ("a", "b", "c")]))
 
+    direct = Direct(database_url, application="test", connections=4)
+    await direct.open()
+
     async def say(gateway: str, generation: int) -> None:
-        async with sessions.begin() as session:
-            await record_route(session, uid, "churn", gateway=gateway, record=Record(generation=generation))
+        await record_route(direct, uid, "churn", gateway=gateway, record=Record(generation=generation))
 
     for generation in range(1, 20):
         await asyncio.gather(*(say(gateway, generation) for gateway in ("a", "b", "c")))
@@ -192,10 +194,11 @@ async def test_gateways_that_record_at_once_hear_each_other(database_url: str) -
     await say("a", 20)
     async with sessions.begin() as session:
         await session.execute(delete(EnvoyRow).where(EnvoyRow.gateway != "a"))
-        await record_route(session, uid, "churn", gateway="a")
+    await record_route(direct, uid, "churn", gateway="a")
     route = await Deployer(sessions).route(uid)
     assert route is not None
     assert (route.generation, set(route.acks)) == (20, {"a"})
+    await direct.close()
     await engine.dispose()
 
 

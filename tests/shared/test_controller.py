@@ -208,3 +208,30 @@ async def test_work_is_cancelled_once_another_could_have_the_lease(
         await begun.wait()
         async with asyncio.timeout(5):
             await cancelled.wait()
+
+
+async def test_what_is_at_rest_goes_before_what_is_under_way() -> None:
+    runs: list[str] = []
+    busy, go_on = asyncio.Event(), asyncio.Event()
+
+    async def reconcile(key: str, _: Fence) -> None:
+        if key == "long":
+            busy.set()
+            await go_on.wait()
+        runs.append(key)
+        if key.startswith("birth"):
+            raise Retry(3600)
+
+    async with controlling(reconcile, workers=1, ahead=60) as controller:
+        for number in range(3):
+            controller.wake(f"birth-{number}")
+        await until(lambda: len(runs) == 3)
+        controller.wake("long")
+        await busy.wait()
+        for number in range(3):
+            controller.wake(f"birth-{number}")
+        controller.wake("dead replica")
+        controller.wake("birth-2", first=True)  # its user has changed it
+        go_on.set()
+        await until(lambda: len(runs) == 8)
+    assert runs[4:] == ["dead replica", "birth-2", "birth-0", "birth-1"]
