@@ -56,8 +56,8 @@ def path_of(found: dict[str, Any], plural: str) -> str:
 
 def test_what_a_foreign_hand_takes_or_changes_comes_back(cluster: Cluster) -> None:
     admin, platform = cluster.plane.admin, cluster.platform
-    files = {"config_files": {"a.yaml": "a: 1\n"}, "replicas": 2}
-    with deployed(cluster, {"id": "taken", "version": files}, {"id": "edited", "version": files}):
+    two = {"replicas": 2}
+    with deployed(cluster, {"id": "taken", "version": two}, {"id": "edited", "version": two}):
         for name in ("taken", "edited"):
             platform.wait_phase(name, "Deployed")
         taken, edited = (one_object(cluster, "Deployment", name) for name in ("taken", "edited"))
@@ -92,7 +92,7 @@ def test_what_a_foreign_hand_takes_or_changes_comes_back(cluster: Cluster) -> No
 
 
 def test_what_is_taken_while_no_deployer_looks_comes_back(cluster: Cluster) -> None:
-    with deployed(cluster, {"id": "robbed", "version": {"config_files": {"a.yaml": "a: 1\n"}}}):
+    with deployed(cluster, {"id": "robbed"}):
         cluster.platform.wait_phase("robbed", "Deployed")
         config = one_object(cluster, "ConfigMap", "robbed")
         assert config is not None
