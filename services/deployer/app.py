@@ -84,7 +84,12 @@ def create_with(settings: DeployerSettings, *, core: Core, platform: AbstractAsy
                 every=settings.resync_seconds,
                 ahead=AHEAD,
             )
-            core.background("reconcile", controller.run)
+
+            async def reconcile() -> None:
+                await entered.known()  # before, everything would look as if nothing was there
+                await controller.run()
+
+            core.background("reconcile", reconcile)
             core.background("watch", lambda: reconciler.watch(controller.wake))
             core.background("events", consumer.consume(core.bus, controller.wake))
             core.background("hints", consumer.listen(core.hints, controller.wake))
@@ -96,6 +101,10 @@ def create_with(settings: DeployerSettings, *, core: Core, platform: AbstractAsy
     async def ready() -> str | None:
         return None
 
+    async def lacking() -> str | None:
+        trouble = app.state.platform.trouble
+        return f"platform: {trouble}" if trouble else None
+
     app = create_app(
         service="deployer",
         title="Moorage deployer",
@@ -104,6 +113,7 @@ def create_with(settings: DeployerSettings, *, core: Core, platform: AbstractAsy
         routers=[deployments.router, versions.router, revisions.router, replicas.router, runtimes.router],
         lifespan=running,
         ready=ready,
+        lacking=lacking,
     )
     app.state.settings = settings
     return app

@@ -66,12 +66,14 @@ def create_app(
     routers: Sequence[APIRouter],
     lifespan: Lifespan,
     ready: Ready,
+    lacking: Ready | None = None,
     exposition: Exposition | None = None,
     kinds: Sequence[type[problems.Problem]] = (),
 ) -> FastAPI:
     """An application with our conventions. `core` is opened when it starts and closed when it stops.
 
     `rules` say who may use which of its routes. Raises ValueError unless each decides about one, and all have theirs.
+    `ready` says why the service cannot work, and `lacking` what it does without for a while.
     `kinds` are the problem documents of its own that its routes describe.
     """
 
@@ -109,7 +111,7 @@ def create_app(
     _check_rules(rules, routes)
     for router in routers:
         app.include_router(router, prefix=PREFIX)
-    _add_probes(app, core, ready, exposition)
+    _add_probes(app, core, ready, lacking, exposition)
     return app
 
 
@@ -124,7 +126,7 @@ def _check_rules(rules: Rules, routes: Sequence[BaseRoute]) -> None:
             raise ValueError(f"{name} and its rule do not agree whether it needs a caller")
 
 
-def _add_probes(app: FastAPI, core: Core, ready: Ready, exposition: Exposition | None) -> None:
+def _add_probes(app: FastAPI, core: Core, ready: Ready, lacking: Ready | None, exposition: Exposition | None) -> None:
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
@@ -133,9 +135,9 @@ def _add_probes(app: FastAPI, core: Core, ready: Ready, exposition: Exposition |
     async def readyz() -> JSONResponse:
         if reason := await core.not_ready() or await ready():
             return JSONResponse({"status": reason}, status_code=503)
-        if lacking := await core.degraded():
+        if missing := await core.degraded() or (await lacking() if lacking else None):
             # Ready all the same: taken out of service for that, we would accept nothing at all.
-            return JSONResponse({"status": "degraded", "detail": lacking})
+            return JSONResponse({"status": "degraded", "detail": missing})
         return JSONResponse({"status": "ok"})
 
     @app.get("/metrics", include_in_schema=False)

@@ -1,11 +1,13 @@
 """What goes wrong on a cluster without anybody's being killed: foreign hands on our objects, and pods that do not come
 up. What is said of it at the front door, and that all of it heals."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.chaos.cluster import DEPLOYMENT, GROUP, NAMESPACE, UID, Cluster
@@ -101,6 +103,34 @@ def test_what_is_taken_while_no_deployer_looks_comes_back(cluster: Cluster) -> N
         wait_until(lambda: one_object(cluster, "ConfigMap", "robbed"), within=SETTLE, what="the ConfigMap is back")
 
 
+def test_a_deployer_starts_while_the_api_server_is_away(cluster: Cluster) -> None:
+    """It takes in what is asked, says what is lacking, forgets nothing that it knew, and goes on once it can."""
+    platform = cluster.platform
+    with deployed(cluster, {"id": "settled"}, {"id": "ended"}):
+        for name in ("settled", "ended"):
+            platform.wait_phase(name, "Deployed")
+        replica = platform.api.get("/deployments/settled/replicas").json()["items"][0]["id"]
+        cluster.plane.api_server.kill()
+        try:
+            platform.kill("deployer")
+            ready = wait_until(lambda: _readiness(cluster, "degraded"), within=SETTLE, what="a deployer that lacks")
+            assert ready["detail"].startswith("platform: ")
+            log = platform.api.get(f"/deployments/settled/replicas/{replica}/log")
+            assert (log.status_code, log.json()["code"]) == (503, "unavailable")
+            body = {"id": "asked", "group": GROUP, "versions": [{"model": f"{GROUP}/model/1", "instance_type": "tiny"}]}
+            platform.api.post("/deployments", json=body).raise_for_status()
+            platform.api.post("/deployments/ended/stop").raise_for_status()
+            assert platform.api.get("/deployments/settled").json()["status"]["phase"] == "Deployed"
+        finally:
+            asyncio.run(cluster.plane.start_api_server())
+        platform.wait_phase("asked", "Deployed", within=SETTLE)
+        platform.wait_phase("ended", "Stopped", within=SETTLE)
+        assert [each["id"] for each in platform.api.get("/deployments/settled/replicas").json()["items"]] == [replica]
+        wait_until(lambda: _readiness(cluster, "ok"), within=SETTLE, what="a deployer that lacks nothing")
+        platform.api.delete("/deployments/asked").raise_for_status()
+        wait_until(lambda: one_object(cluster, "Deployment", "asked") is None, within=SETTLE, what="nothing is left")
+
+
 def test_a_version_that_is_dropped_while_all_is_stopped_leaves_nothing(cluster: Cluster) -> None:
     with deployed(cluster, {"id": "narrowed"}):
         api = cluster.platform.api
@@ -194,6 +224,16 @@ def _failure(cluster: Cluster, deployment: str) -> dict[str, Any]:
     failure = document["status"]["versions"][0]["failure"]
     assert isinstance(failure, dict)
     return failure
+
+
+def _readiness(cluster: Cluster, status: str) -> dict[str, Any] | None:
+    """What the deployer says of itself, if it says that."""
+    try:
+        answer = cluster.platform.http.get(f"http://127.0.0.1:{cluster.platform.here.ports['deployer']}/readyz")
+    except httpx.TransportError:
+        return None
+    said: dict[str, Any] = answer.json()
+    return said if answer.status_code == 200 and said["status"] == status else None
 
 
 def _ready(cluster: Cluster, deployment: str) -> int:

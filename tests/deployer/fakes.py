@@ -48,6 +48,7 @@ class FakePlatform:
 
     def __init__(self) -> None:
         self.capabilities = Capabilities(containers=True)
+        self.trouble: str | None = None
         self.outcome: Callable[[Template], Failure | bool] = lambda _: True
         self.replicas: dict[UUID, dict[str, FakeReplica]] = {}
         self.started: list[str] = []
@@ -66,6 +67,9 @@ class FakePlatform:
         return None
 
     # The protocol
+
+    async def known(self) -> None:
+        return None
 
     async def apply(self, workload: Workload) -> None:
         self._stage("apply")
@@ -140,6 +144,7 @@ class FakePlatform:
         previous: bool = False,
         since: datetime | None = None,
     ) -> AsyncIterator[str]:
+        self._stage("logs")
         if previous or replica_id not in self.replicas.get(uid, {}):
             raise ReplicaNotFound(uid, replica_id)
         lines = self.lines.setdefault(replica_id, [])

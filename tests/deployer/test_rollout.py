@@ -210,6 +210,16 @@ async def test_the_platform_away_is_said_and_nothing_is_forgotten(deployer: Depl
     assert [step["step"] for step in steps].count("accepted") == 2
 
 
+async def test_what_the_platform_lacks_is_said_by_a_deployer_that_works_on(deployer: Deployer) -> None:
+    assert (await deployer.client.get("/readyz")).json() == {"status": "ok"}
+    deployer.platform.trouble = "the API server does not answer"
+    ready = await deployer.client.get("/readyz")
+    assert (ready.status_code, ready.json()) == (
+        200,
+        {"status": "degraded", "detail": "platform: the API server does not answer"},
+    )
+
+
 async def _spoil(deployer: Deployer, **changes: Any) -> None:
     """Its first version's row becomes what no API would have written, as after a lost key or an older release."""
     async with deployer.core.sessions.begin() as session:

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, update
 
 from services.deployer.deployments import watching as watching_module
+from services.deployer.platforms import PlatformError
 from services.deployer.replicas.streams import followed
 from shared.schema import Deployment
 from tests.deployer.conftest import Deployer, eventually
@@ -136,6 +137,10 @@ async def test_a_log_is_shown_followed_and_downloaded(deployer: Deployer, server
     assert whole.headers["content-disposition"] == f'attachment; filename="{replica}.log"'
     for odd in (f"{path}?previous=true", "/deployments/churn/replicas/nobody/log"):
         assert (await server.get(odd)).status_code == 404
+    deployer.platform.fail_at = {"logs": PlatformError("the API server does not answer")}
+    away = await server.get(path)
+    assert (away.status_code, away.json()["code"], away.headers["retry-after"]) == (503, "unavailable", "5")
+    assert "the API server does not answer" in away.json()["detail"]
     async with server.stream("GET", f"{path}?follow=true&tail=1") as response:
         lines = response.aiter_lines()
         assert (await anext(lines)).endswith("line 2999")

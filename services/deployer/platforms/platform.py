@@ -329,6 +329,14 @@ class Platform(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
+    @property
+    def trouble(self) -> str | None:
+        """Why what is observed may be old: what the replicas run on is away. None when all is well."""
+
+    async def known(self) -> None:
+        """Return once it is known what is there, however long what it runs on is away. Not to be asked to do or tell
+        anything before, but for `logs`."""
+
     async def apply(self, workload: Workload) -> None:
         """Take the next steps towards `workload`, without waiting for their outcome. Nothing to do is a no-op."""
 
@@ -360,7 +368,7 @@ class Platform(Protocol):
         """Lines of one replica's run, or its `previous` run, each as `<RFC 3339 UTC time> <text>`, oldest first.
 
         `tail` keeps the last so many, `since` those not older; with neither it is all that is kept. `follow` goes
-        on until the run has ended. Raises `ReplicaNotFound` at the first step.
+        on until the run has ended. Raises `ReplicaNotFound` at the first step, and `PlatformError`.
         """
 
     def watch(self) -> AsyncIterator[UUID]:

@@ -9,11 +9,11 @@ from pydantic import Field
 from services.deployer.deployments.dependencies import DeploymentId, Responses
 from services.deployer.deployments.queries import deployment as find_deployment
 from services.deployer.deployments.queries import with_history
-from services.deployer.platforms import Platform, ReplicaNotFound
+from services.deployer.platforms import Platform, PlatformError, ReplicaNotFound
 from services.deployer.replicas import queries
 from services.deployer.replicas.schemas import ReplicaView, StepView
 from services.deployer.replicas.streams import first, followed, whole
-from shared.errors import NotFound
+from shared.errors import NotFound, Unavailable
 from shared.http import (
     TAGGED,
     CurrentCaller,
@@ -96,6 +96,8 @@ async def get_replica_log(
     except ReplicaNotFound as error:
         what = f"{deployment}/replicas/{replica}" + (" (previous run)" if previous else "")
         raise NotFound.named("log of replica", what) from error
+    except PlatformError as error:
+        raise Unavailable(f"The log cannot be read: {error}.", retry_after=5.0) from error
     lines = platform.logs(uid, replica, tail=None if download else tail, follow=follow, previous=previous)
     headers = {"X-Accel-Buffering": "no"}
     if download:

@@ -84,6 +84,7 @@ async def lived_in(world: World) -> AsyncIterator[None]:
     """Started, and in the end cleared of everything and closed; nothing may be left."""
     await world.platform.start()
     try:
+        await world.platform.known()
         yield
     finally:
         try:

@@ -94,17 +94,11 @@ class KubernetesPlatform:
         await self.close()
 
     async def start(self) -> None:
-        """Return once it is known what is there. Raises PlatformError."""
+        """Begin to watch. Raises PlatformError when it is not said where the cluster is, or not rightly."""
         await self._api.__aenter__()
-        try:
-            await self._store.start()
-        except BaseException:
-            await self._api.__aexit__(None, None, None)
-            raise
+        self._store.start()
+        self._spawn(self._look_at_all())
         self._spawn(self._measure())
-        for number, uid in enumerate(self._store.deployments()):
-            # What somebody has changed while nobody watched shows only when it is applied once more.
-            self._look_again(uid, FIRST_LOOK + number / LOOKS_PER_SECOND)
 
     async def close(self) -> None:
         """Let go of everything; the replicas run on."""
@@ -123,6 +117,15 @@ class KubernetesPlatform:
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(containers=True, gpu_fractions=self._options.gpu_fraction_resource is not None)
+
+    @property
+    def trouble(self) -> str | None:
+        """See `Platform.trouble`."""
+        return self._store.trouble
+
+    async def known(self) -> None:
+        """See `Platform.known`."""
+        await self._store.known()
 
     async def apply(self, workload: Workload) -> None:
         """See `Platform.apply`."""
@@ -161,6 +164,8 @@ class KubernetesPlatform:
         """See `Platform.logs`."""
         pod = next((pod for pod in self._store.pods(uid) if pod.name == replica_id), None)
         if pod is None:
+            if self.trouble:
+                raise PlatformError(self.trouble)
             raise ReplicaNotFound(uid, replica_id)
         async for line in logs.read(self._api, pod, tail=tail, follow=follow, previous=previous, since=since):
             yield line
@@ -250,6 +255,12 @@ class KubernetesPlatform:
     async def _fetch(self, pod: Pod) -> None:
         await self._evidence.fetch(pod, count=LOG_LINES)
         self._changed(pod.deployment)
+
+    async def _look_at_all(self) -> None:
+        """What somebody has changed while nobody watched shows only when it is applied once more."""
+        await self._store.known()
+        for number, uid in enumerate(self._store.deployments()):
+            self._look_again(uid, FIRST_LOOK + number / LOOKS_PER_SECOND)
 
     async def _measure(self) -> None:
         while True:

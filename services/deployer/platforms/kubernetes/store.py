@@ -27,14 +27,15 @@ from services.deployer.platforms.kubernetes.names import OURS
 from services.deployer.platforms.kubernetes.objects import Item, Pod, PodWarning, Resource, Root
 from services.deployer.platforms.kubernetes.reflector import Reflector
 from services.deployer.platforms.kubernetes.table import Table
-from services.deployer.platforms.platform import PlatformError
 
 _RESOURCES = (CONFIG_MAP, SERVICE, AUTOSCALER, CLAIM, VOLUME)
 _ABOUT_PODS = "involvedObject.kind=Pod,type=Warning"
 
 
 class Store:
-    """`start` it and `close` it. `changed` is told the uid of each deployment of which something became different.
+    """`start` it and `close` it; it is to be relied on once it is `known`.
+
+    `changed` is told the uid of each deployment of which something became different.
 
     What matches the label `selector` is ours. With a `namespace` only that one is looked at (and volumes, which are in
     none). `watch_seconds` is about how long a watch lasts before it is begun anew, and about how long it may take to
@@ -68,20 +69,16 @@ class Store:
         }
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self, *, patience: float = 30.0) -> None:
-        """Return once everything is known. Raises PlatformError when it is not within `patience` seconds."""
+    def start(self) -> None:
         self._tasks = [
             asyncio.create_task(reflector.run(), name=f"watch of {kind.plural}")
             for kind, reflector in self._reflectors.items()
         ]
-        try:
-            async with asyncio.timeout(patience):
-                for reflector in self._reflectors.values():
-                    await reflector.synced.wait()
-        except TimeoutError:
-            trouble = self.trouble or "no answer in time"
-            await self.close()
-            raise PlatformError(f"the cluster's objects cannot be listed: {trouble}") from None
+
+    async def known(self) -> None:
+        """Return once everything has been listed, however long that takes."""
+        for reflector in self._reflectors.values():
+            await reflector.synced.wait()
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -91,8 +88,11 @@ class Store:
 
     @property
     def trouble(self) -> str | None:
-        """Why what is here may be old, when a watch is down."""
-        return next((each.trouble for each in self._reflectors.values() if each.trouble is not None), None)
+        """Why what is here may be old, or nothing at all, when a watch is down."""
+        for each in self._reflectors.values():
+            if each.trouble is not None:
+                return each.trouble
+        return None if all(each.synced.is_set() for each in self._reflectors.values()) else "not everything is listed"
 
     def roots(self, uid: UUID) -> list[Root]:
         return self._roots.of(uid)

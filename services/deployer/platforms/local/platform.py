@@ -96,6 +96,14 @@ class LocalPlatform:
     def capabilities(self) -> Capabilities:
         return Capabilities()
 
+    @property
+    def trouble(self) -> str | None:
+        """None: it is this machine."""
+        return None
+
+    async def known(self) -> None:
+        """At once: `start` has found everything."""
+
     async def apply(self, workload: Workload) -> None:
         """See `Platform.apply`. There is no await in here, so that two of them cannot mix."""
         there = self._of(workload.uid, workload.version)

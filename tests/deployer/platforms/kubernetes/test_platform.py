@@ -278,6 +278,7 @@ async def test_orphans_are_found_and_removed(world: KubernetesWorld, deployer: D
 async def test_two_deployers_do_not_fight(world: KubernetesWorld, deployer: Deployer) -> None:
     second = world.another()
     await second.start()
+    await second.known()
     try:
         twin = Deployer(second, wanted=deployer.wanted, told=deployer.told, routed=deployer.routed)
         async with twin.running():

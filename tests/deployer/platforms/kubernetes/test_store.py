@@ -16,7 +16,6 @@ from services.deployer.platforms.kubernetes.api import Api
 from services.deployer.platforms.kubernetes.connection import Connection
 from services.deployer.platforms.kubernetes.errors import ApiError
 from services.deployer.platforms.kubernetes.store import Store
-from services.deployer.platforms.platform import PlatformError
 from tests.deployer.platforms.kubernetes import samples
 from tests.servers import kubernetes
 from tests.servers.faults import Faults, status
@@ -54,7 +53,8 @@ async def watching(plane_or_proxy: ControlPlane | Faults, *, namespace: str | No
     async with Api(Connection(kubeconfig=plane_or_proxy.kubeconfig), patience=8) as api:
         told: Counter[UUID] = Counter()
         store = Store(api, lambda uid: told.update([uid]), namespace=namespace)
-        await store.start()
+        store.start()
+        await store.known()
         try:
             yield Watched(api, store, told)
         finally:
@@ -219,5 +219,12 @@ async def test_a_server_that_was_killed_and_has_forgotten(mortal: ControlPlane) 
 async def test_a_store_that_cannot_begin_says_why(control_plane: ControlPlane, namespace: str) -> None:
     kubeconfig = control_plane.admin.kubeconfig_for(f"{namespace}/default")
     async with Api(Connection(kubeconfig=kubeconfig), patience=0.5) as api:
-        with pytest.raises(PlatformError, match="cannot list resource"):
-            await Store(api, lambda uid: None).start(patience=1.0)
+        store = Store(api, lambda uid: None)
+        store.start()
+        try:
+            assert store.trouble == "not everything is listed"
+            await until(lambda: "cannot list resource" in (store.trouble or ""))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(store.known(), 0.5)
+        finally:
+            await store.close()

@@ -35,6 +35,7 @@ class KubernetesWorld(World):
         await self.platform.close()
         self.platform = self.another()
         await self.platform.start()
+        await self.platform.known()
 
     def leftovers(self, uid: UUID) -> list[str]:
         selector = f"moorage.io/uid={uid}"
