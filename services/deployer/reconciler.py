@@ -131,6 +131,7 @@ class Reconciler:
                     endpoints_generation=loaded.acknowledged,
                     rejected=loaded.rejected,
                 ),
+                addresses=await self._platform.addresses(loaded.uid),
             ),
             before,
             now=now,

@@ -9,7 +9,7 @@ not the end: the platform goes on trying, and what heals is Deployed again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -35,7 +35,8 @@ class Routed:
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """All that a status is made of. `templates` holds the wanted template's digest of each version."""
+    """All that a status is made of. `templates` holds the wanted template's digest of each version, `addresses` where
+    one is reached past the gateway."""
 
     spec: Spec
     stopped: bool
@@ -45,6 +46,7 @@ class World:
     replicas: Sequence[Replica]
     routable: frozenset[str]
     routed: Routed
+    addresses: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,9 @@ def _stopped(world: World, before: Before, *, enforced: "_Enforced", now: dateti
         {"type": "Progressing", "status": "False" if done else "True", "reason": phase, "message": message},
         enforced.condition(),
     ]
-    versions = [_status(version, phase=phase, ready=0, wanted=0, template="") for version in world.spec["versions"]]
+    versions = [
+        _status(world, version, phase=phase, ready=0, wanted=0, template="") for version in world.spec["versions"]
+    ]
     return Status(
         phase=phase,
         conditions=_since(conditions, before.conditions, now=now),
@@ -169,18 +173,25 @@ def _version(world: World, spec: VersionSpec, *, late: bool) -> dict[str, Any]:
     fresh = [r for r in world.replicas if r.version == number and r.template_digest == template]
     ready = sum(r.phase is Phase.READY and r.id in world.routable for r in fresh)
     if ready >= wanted:
-        return _status(spec, phase="Deployed", ready=ready, wanted=wanted, template=template)
+        return _status(world, spec, phase="Deployed", ready=ready, wanted=wanted, template=template)
     live = [r for r in fresh if r.phase not in (Phase.DRAINING, Phase.ENDED)]
     failed = next((r for r in live if is_hopeless(r)), None)
     if failed is None and late:
         failed = next((r for r in live if r.failure), None)
     failure = failure_of(failed) if failed else _overdue(world, spec, live, ready=ready, wanted=wanted, late=late)
     phase = "Failed" if failure else "Deploying"
-    return _status(spec, phase=phase, ready=ready, wanted=wanted, template=template, failure=failure)
+    return _status(world, spec, phase=phase, ready=ready, wanted=wanted, template=template, failure=failure)
 
 
 def _status(
-    spec: VersionSpec, *, phase: str, ready: int, wanted: int, template: str, failure: dict[str, Any] | None = None
+    world: World,
+    spec: VersionSpec,
+    *,
+    phase: str,
+    ready: int,
+    wanted: int,
+    template: str,
+    failure: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     return {
         "number": spec["number"],
@@ -190,6 +201,7 @@ def _status(
         "model": spec["model"],
         "digest": spec["digest"],
         "failure": failure,
+        "addresses": list(world.addresses.get(spec["number"], ())),
         "template": template,  # not shown; says when a rollout began
     }
 

@@ -52,7 +52,7 @@ def one_object(cluster: Cluster, kind: str, deployment: str) -> dict[str, Any] |
 
 
 def path_of(found: dict[str, Any], plural: str) -> str:
-    prefix = "/api/v1" if plural in ("secrets", "configmaps", "pods") else "/apis/apps/v1"
+    prefix = "/api/v1" if plural in ("secrets", "configmaps", "pods", "services") else "/apis/apps/v1"
     return f"{prefix}/namespaces/{NAMESPACE}/{plural}/{found['metadata']['name']}"
 
 
@@ -158,6 +158,24 @@ def test_an_autoscalers_replicas_are_left_alone(cluster: Cluster) -> None:
         found = one_object(cluster, "Deployment", "scaled")
         assert found is not None
         assert found["spec"]["replicas"] == 3
+
+
+def test_the_address_of_a_load_balancer_is_told(cluster: Cluster) -> None:
+    """What a cloud's controller would do is done here by hand."""
+    body = {"id": "balanced", "access": "public", "version": {"service": {"type": "LoadBalancer", "port": 9090}}}
+    with deployed(cluster, body):
+        document = cluster.platform.wait_phase("balanced", "Deployed")
+        assert document["status"]["versions"][0]["addresses"] == []
+        service = one_object(cluster, "Service", "balanced")
+        assert service is not None
+        status = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}}
+        cluster.plane.admin.call("PATCH", f"{path_of(service, 'services')}/status", status)
+
+        def told() -> bool:
+            document = cluster.platform.api.get("/deployments/balanced").json()
+            return bool(document["status"]["versions"][0]["addresses"] == ["192.0.2.7:9090"])
+
+        wait_until(told, within=SETTLE, what="the address")
 
 
 FATES = {

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
@@ -133,6 +133,9 @@ class FakePlatform:
 
     async def versions(self, uid: UUID) -> set[int]:
         return {replica.workload.version for replica in self.replicas.get(uid, {}).values()}
+
+    async def addresses(self, uid: UUID) -> Mapping[int, tuple[str, ...]]:
+        return {}
 
     async def logs(
         self,

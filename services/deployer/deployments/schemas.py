@@ -274,6 +274,11 @@ class VersionStatus(BaseModel):
     model: str = Field(description="the exact version", examples=["risk/churn/3"])
     digest: str | None = Field(examples=["sha256:…"])
     failure: FailureView | None
+    addresses: list[str] = Field(
+        default=[],
+        description="where its `service` is reached, past the gateway; empty until it has been given one",
+        examples=[["203.0.113.7:80"]],
+    )
 
 
 class TrafficStatus(BaseModel):

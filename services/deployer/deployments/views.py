@@ -99,13 +99,15 @@ def _versions(spec: Spec, row: Deployment) -> list[dict[str, Any]]:
             "model": version["model"],
             "digest": version["digest"],
             "failure": None,
+            "addresses": [],
         }
         for version in spec["versions"]
     ]
 
 
 def _shown(status: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in status.items() if name != "template"}
+    # A release before has noted no addresses.
+    return {"addresses": [], **{name: value for name, value in status.items() if name != "template"}}
 
 
 def _rfc3339(at: datetime) -> str:

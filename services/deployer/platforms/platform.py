@@ -355,6 +355,9 @@ class Platform(Protocol):
     async def versions(self, uid: UUID) -> set[int]:
         """Likewise of one deployment: a version may have no replica and yet have left something."""
 
+    async def addresses(self, uid: UUID) -> Mapping[int, tuple[str, ...]]:
+        """Where its versions that have an `Exposure` are reached, each as `host:port`; as far as that is known yet."""
+
     def logs(
         self,
         uid: UUID,

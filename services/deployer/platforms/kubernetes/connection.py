@@ -128,9 +128,13 @@ class _Link:
                 sent[each["key"]] = each["value"]
         except ConfigException as error:
             raise Unreachable(f"no credentials for the API server: {error}") from error
-        if self._session.closed:
-            raise Unreachable("the connection has been closed")
-        return await self._session.request(method, self.host + path, headers=sent, **options, **self._options)
+        try:
+            return await self._session.request(method, self.host + path, headers=sent, **options, **self._options)
+        except (AssertionError, RuntimeError) as error:
+            # What aiohttp raises when it is closed depends on how far the request has come.
+            if self._session.closed:
+                raise Unreachable("the connection has been closed") from error
+            raise
 
 
 def _proxy(host: str) -> str | None:

@@ -35,9 +35,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource(Item):
-    """One that is as we have made it, as long as its fingerprint is."""
+    """One that is as we have made it, as long as its fingerprint is. `addresses` are a Service's, as `host:port`."""
 
     fingerprint: str
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ them (`observation`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -21,7 +21,7 @@ from services.deployer.platforms.kubernetes import logs, names, observation, run
 from services.deployer.platforms.kubernetes.api import Api
 from services.deployer.platforms.kubernetes.cluster import Cluster
 from services.deployer.platforms.kubernetes.connection import Connection
-from services.deployer.platforms.kubernetes.kinds import CLAIM, VOLUME
+from services.deployer.platforms.kubernetes.kinds import CLAIM, SERVICE, VOLUME
 from services.deployer.platforms.kubernetes.objects import Pod, Root
 from services.deployer.platforms.kubernetes.options import Options
 from services.deployer.platforms.kubernetes.steps import Gate
@@ -151,6 +151,10 @@ class KubernetesPlatform:
         refused = {number for number, version in self._versions.get(uid, {}).items() if version.refused}
         return self._store.versions(uid) | refused
 
+    async def addresses(self, uid: UUID) -> Mapping[int, tuple[str, ...]]:
+        """See `Platform.addresses`."""
+        return self._addresses(uid)
+
     async def logs(
         self,
         uid: UUID,
@@ -177,6 +181,9 @@ class KubernetesPlatform:
         return watcher
 
     # Inside
+
+    def _addresses(self, uid: UUID) -> dict[int, tuple[str, ...]]:
+        return {each.version: each.addresses for each in self._store.resources(uid, SERVICE) if each.addresses}
 
     def _version(self, uid: UUID, number: int) -> Version:
         versions = self._versions.setdefault(uid, {})
@@ -231,6 +238,7 @@ class KubernetesPlatform:
                 if pod.version in held or observation.gate_of(pod) is Gate.RELEASED
             ),
             tuple(each.uid for kind in (CLAIM, VOLUME) for each in self._store.resources(uid, kind)),
+            tuple(self._addresses(uid).items()),
         )
 
     def _wake(self, uid: UUID) -> None:

@@ -46,7 +46,9 @@ _POD_CONDITIONS: Mapping[str, str | None] = {
 def trim_resource(found: Object) -> Resource | None:
     """None when it does not say whose it is, as a namesake of somebody else's may not."""
     common = _common(found)
-    return None if common is None else Resource(fingerprint=fingerprint(found), **common)
+    if common is None:
+        return None
+    return Resource(fingerprint=fingerprint(found), addresses=_addresses(found), **common)
 
 
 def trim_root(found: Object) -> Root | None:
@@ -145,6 +147,24 @@ def _common(found: Object) -> dict[str, Any] | None:
         "deleting_since": _time(metadata.get("deletionTimestamp")),
         "resource_version": int(metadata["resourceVersion"]),
     }
+
+
+def _addresses(found: Object) -> tuple[str, ...]:
+    """Where a Service is reached, from outside the cluster if it is to be: as soon as it has been given an address."""
+    spec = found.get("spec") or {}
+    if found.get("kind") != "Service" or not spec.get("ports"):
+        return ()
+    hosts = list(spec.get("externalIPs") or ())
+    if spec.get("type") == "LoadBalancer":
+        ingress = ((found.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+        hosts += [each.get("hostname") or each["ip"] for each in ingress]
+    elif not hosts:
+        hosts = [f"{found['metadata']['name']}.{found['metadata']['namespace']}.svc"]
+    return tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts for port in _ports(spec))
+
+
+def _ports(spec: Mapping[str, Any]) -> list[int]:
+    return [int(each["port"]) for each in spec["ports"]]
 
 
 def _ours(found: Mapping[str, str] | None) -> Mapping[str, str]:

@@ -17,7 +17,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -143,6 +143,10 @@ class LocalPlatform:
     async def deployments(self) -> set[UUID]:
         """See `Platform.deployments`."""
         return set(self._replicas)
+
+    async def addresses(self, uid: UUID) -> Mapping[int, tuple[str, ...]]:  # noqa: ARG002 - the protocol's signature
+        """None: admission lets no `Exposure` come here."""
+        return {}
 
     async def versions(self, uid: UUID) -> set[int]:
         """See `Platform.versions`."""

@@ -215,6 +215,14 @@ async def test_a_stop_keeps_what_a_start_needs(world: KubernetesWorld, deployer:
     await deployer.serves(wanted)
 
 
+async def test_a_service_has_an_address(world: KubernetesWorld, deployer: Deployer) -> None:
+    wanted = rich(world)
+    await deployer.want(wanted)
+    await deployer.serves(wanted)
+    host = f"{names.root(wanted)}.{world.namespace('risk')}.svc"
+    assert await world.platform.addresses(wanted.uid) == {1: (f"{host}:80",)}
+
+
 async def test_what_a_template_needed_goes_with_its_last_pod(world: KubernetesWorld, deployer: Deployer) -> None:
     wanted = rich(world)
     await deployer.want(wanted)

@@ -103,6 +103,36 @@ def test_whose_it_is_has_to_be_said() -> None:
         assert trimming.trim_resource(as_found(samples.config_map(UID), labels=labels)) is None
 
 
+INGRESS = [{"ip": "192.0.2.1"}, {"hostname": "lb.example"}]
+
+
+@pytest.mark.parametrize(
+    ("spec", "ingress", "addresses"),
+    [
+        ({"type": "ClusterIP"}, [], ["iris.default.svc:80"]),
+        (
+            {"type": "ClusterIP", "externalIPs": ["203.0.113.7", "2001:db8::1"]},
+            [],
+            ["203.0.113.7:80", "[2001:db8::1]:80"],
+        ),
+        ({"type": "LoadBalancer"}, [], []),
+        ({"type": "LoadBalancer"}, INGRESS, ["192.0.2.1:80", "lb.example:80"]),
+        ({"type": "LoadBalancer", "externalIPs": ["203.0.113.7"]}, INGRESS[:1], ["203.0.113.7:80", "192.0.2.1:80"]),
+    ],
+)
+def test_where_a_service_is_reached(spec: dict[str, Any], ingress: list[Any], addresses: list[str]) -> None:
+    found = as_found(samples.config_map(UID))
+    found |= {
+        "kind": "Service",
+        "spec": {**spec, "ports": [{"name": "http", "port": 80}]},
+        "status": {"loadBalancer": {"ingress": ingress} if ingress else {}},
+    }
+    found["metadata"] |= {"name": "iris", "namespace": "default"}
+    row = trimming.trim_resource(found)
+    assert row is not None
+    assert list(row.addresses) == addresses
+
+
 def test_of_a_deployment_only_trouble_is_kept() -> None:
     found = as_found(samples.deployment(UID, replicas=3))
     conditions = [
