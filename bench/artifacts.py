@@ -13,10 +13,8 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 import migrations
-from bench.registry import up
+from bench.service import Served, serving
 from shared.database import create_engine, create_sessions
 from tests.support.ports import free_port
 from tests.support.postgres import Server, database_folder
@@ -70,11 +68,11 @@ def peak(pid: int) -> int:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) // 1024
 
 
-def measure(ours: str, theirs: str, token: str, *, folder: Path, size: int, rounds: int, pid: int) -> dict[str, object]:
+def measure(ours: Served, theirs: str, token: str, *, folder: Path, size: int, rounds: int) -> dict[str, object]:
     file = folder / "model.bin"
     headers = ["-H", f"Authorization: {token}", "-H", "Content-Type: application/octet-stream"]
     taken: dict[str, list[float]] = {name: [] for name in ("upload, nginx", "upload", "pull, nginx", "pull")}
-    before = peak(pid)
+    before = peak(ours.pid)
     for number in range(rounds):
         with file.open("wb") as written:  # other bytes each time, else they are there already
             block = os.urandom(MIB)
@@ -84,15 +82,15 @@ def measure(ours: str, theirs: str, token: str, *, folder: Path, size: int, roun
         digest = subprocess.run(["sha256sum", file], capture_output=True, check=True).stdout.split()[0].decode()
         taken["upload, nginx"].append(curl("-T", str(file), f"{theirs}/model-{number}"))
         os.sync()  # what nginx has not flushed is not on our bill
-        taken["upload"].append(curl("-X", "POST", "-T", str(file), *headers, f"{ours}/api/v1/artifacts"))
+        taken["upload"].append(curl("-X", "POST", "-T", str(file), *headers, f"{ours.url}/api/v1/artifacts"))
         taken["pull, nginx"].append(curl(f"{theirs}/model-{number}"))
-        taken["pull"].append(curl(*headers, f"{ours}/api/v1/artifacts/sha256:{digest}"))
+        taken["pull"].append(curl(*headers, f"{ours.url}/api/v1/artifacts/sha256:{digest}"))
     ratio = {
         name: statistics.median(them / us for us, them in zip(taken[name], taken[f"{name}, nginx"], strict=True))
         for name in ("upload", "pull")
     }
     rates = {name: size / statistics.median(seconds) for name, seconds in taken.items()}
-    return {"MiB/s": rates, "ratio": ratio, "memory MiB, before and at most": [before, peak(pid)]}
+    return {"MiB/s": rates, "ratio": ratio, "memory MiB, before and at most": [before, peak(ours.pid)]}
 
 
 async def bench(*, size: int, rounds: int) -> dict[str, object]:
@@ -105,26 +103,14 @@ async def bench(*, size: int, rounds: int) -> dict[str, object]:
             engine = create_engine(server.postgres.url, application="bench", connections=1)
             token = (await People(create_sessions(engine)).add("root", admin=True))["Authorization"]
             await engine.dispose()
-            port = free_port()
-            environment = os.environ | {
-                "MOORAGE_DATABASE_URL": server.postgres.url,
-                "MOORAGE_SECRET_KEY": b64encode(os.urandom(32)).decode(),
-                "MOORAGE_PORT": str(port),
-                "MOORAGE_BLOB_FOLDER": str(folder / "blobs"),
-                "MOORAGE_LOG_LEVEL": "warning",
-            }
-            argv = [sys.executable, "-m", "services.registry"]
-            process = await asyncio.to_thread(subprocess.Popen, argv, env=environment)
-            try:
-                ours = f"http://127.0.0.1:{port}"
-                await up(ours)
+            blobs = str(folder / "blobs")
+            async with serving(
+                "services.registry", database_url=server.postgres.url, MOORAGE_BLOB_FOLDER=blobs
+            ) as ours:
                 with nginx(folder / "nginx") as theirs:
                     return await asyncio.to_thread(
-                        measure, ours, theirs, token, folder=folder, size=size, rounds=rounds, pid=process.pid
+                        measure, ours, theirs, token, folder=folder, size=size, rounds=rounds
                     )
-            finally:
-                process.terminate()
-                process.wait(15)
         finally:
             server.kill()
 

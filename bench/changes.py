@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -92,7 +92,7 @@ async def measure(count: int, rounds: int) -> None:
             report(count, "weights", values, [each / rounds for each in spent])
 
 
-async def timed(work: object) -> float:
+async def timed(work: Awaitable[object]) -> float:
     start = time.perf_counter()
     await work
     return time.perf_counter() - start

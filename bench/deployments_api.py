@@ -21,7 +21,7 @@ import asyncpg
 import httpx
 
 import migrations
-from bench.service import report, serving, timed
+from bench.service import getting, report, serving, timed
 from services.deployer.platforms import Capabilities
 from shared.database import create_engine, create_sessions
 from shared.http.pages import encode_cursor
@@ -200,7 +200,7 @@ async def measure(url: str, tokens: dict[str, str], *, creates: int, rows: int, 
         for who, headers in (("admin", root), ("40 groups", user)):
             for name, query in order:
                 path = f"/deployments?limit=50&{query}"
-                taken = await timed(1, lambda _, path=path, headers=headers: http.get(path, headers=headers))
+                taken = await timed(1, getting(http, path, headers))
                 figures.setdefault(f"list: {name} ({who})", []).extend(taken)
         figures["list"] = [each for name, every in figures.items() if name.startswith("list: ") for each in every]
         figures["list: counted (admin)"] = await timed(
@@ -221,7 +221,7 @@ async def bench(*, creates: int, rows: int, rounds: int) -> dict[str, list[float
             await asyncio.to_thread(migrations.upgrade, url)
             tokens = await seed(url, rows=rows)
             async with serving("bench.deployments_api", "--serve", database_url=url) as deployer:
-                return await measure(deployer, tokens, creates=creates, rows=rows, rounds=rounds)
+                return await measure(deployer.url, tokens, creates=creates, rows=rows, rounds=rounds)
         finally:
             server.kill()
 

@@ -133,7 +133,7 @@ class Bench:
                 path = f"{deployments}/{names[0]}"
                 (await self.cluster.http.patch(path, content=json.dumps(patch), headers=headers)).raise_for_status()
                 plain.append(await self.cluster.when(f"plain-{number}") - began)
-        figures = {}
+        figures: dict[str, float] = {}
         for percent in (50, 99):
             one, other = _percentile(ours, percent), _percentile(plain, percent)
             figures |= {
@@ -208,7 +208,7 @@ class Bench:
         answer.raise_for_status()
 
     async def _until_deployed(self, names: Sequence[str]) -> None:
-        parameters = {"phase": "Deployed", "count": "true", "limit": 1}
+        parameters = {"phase": "Deployed", "count": "true", "limit": "1"}
         while True:
             answer = (await self.api.get("/deployments", params=parameters)).raise_for_status().json()
             if answer["total"] >= len(names):
@@ -293,7 +293,8 @@ def _percentile(values: Sequence[float], percent: int) -> float:
 
 
 def _deployment(found: dict[str, Any]) -> str | None:
-    return found["metadata"].get("labels", {}).get("moorage.io/deployment")
+    labels: dict[str, str] = found["metadata"].get("labels", {})
+    return labels.get("moorage.io/deployment")
 
 
 def _ready_name(found: dict[str, Any]) -> str | None:
@@ -301,8 +302,9 @@ def _ready_name(found: dict[str, Any]) -> str | None:
 
 
 def _value(found: dict[str, Any]) -> str | None:
-    env = found["spec"]["template"]["spec"]["containers"][0].get("env", [])
-    return next((each.get("value") for each in env if each["name"] == "BENCH"), None)
+    env: list[dict[str, str]] = found["spec"]["template"]["spec"]["containers"][0].get("env", [])
+    value: str | None = next((each.get("value") for each in env if each["name"] == "BENCH"), None)
+    return value
 
 
 def _unready(found: dict[str, Any]) -> str | None:

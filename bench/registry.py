@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 
 import migrations
-from bench.service import report, serving, timed
+from bench.service import getting, report, serving, timed
 from shared.database import create_engine, create_sessions
 from shared.http.pages import encode_cursor
 from tests.registry.seed import Size, seed
@@ -84,7 +84,7 @@ async def measure(
         seen: set[tuple[str, str]] = set()
         for who, name, query in everything:
             path, headers = f"/models?limit=50&{query}", people[who]
-            taken = await timed(1, lambda _, path=path, headers=headers: http.get(path, headers=headers))
+            taken = await timed(1, getting(http, path, headers))
             if (who, name) in seen:  # the first one reads it from the disk
                 figures.setdefault(f"list: {name} ({who})", []).extend(taken)
             seen.add((who, name))
@@ -130,7 +130,7 @@ async def bench(size: Size, *, rounds: int, registers: int) -> dict[str, list[fl
             people = {"root": await made.add("root", admin=True), "u0": await made.add("u0", groups=mine)}
             await engine.dispose()
             async with serving("services.registry", database_url=url, MOORAGE_BLOB_FOLDER=blobs) as registry:
-                return await measure(registry, people, size, rounds=rounds, registers=registers)
+                return await measure(registry.url, people, size, rounds=rounds, registers=registers)
         finally:
             server.kill()
 

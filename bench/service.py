@@ -10,6 +10,7 @@ import sys
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -18,12 +19,22 @@ from rich.table import Table
 
 from tests.support.ports import free_port
 
+Call = Callable[[int], Awaitable[httpx.Response]]
+"""Of its number."""
 PERCENTILES = ("p50", "p95", "p99")
 
 
+@dataclass(frozen=True)
+class Served:
+    """A service that is up."""
+
+    url: str
+    pid: int
+
+
 @contextlib.asynccontextmanager
-async def serving(*argv: str, database_url: str, **settings: str) -> AsyncIterator[str]:
-    """Run `python -m argv` on a free port; its URL once it is ready. It is ended afterwards."""
+async def serving(*argv: str, database_url: str, **settings: str) -> AsyncIterator[Served]:
+    """Run `python -m argv` on a free port until it is ready. It is ended afterwards."""
     port = free_port()
     environment = os.environ | {
         "MOORAGE_DATABASE_URL": database_url,
@@ -36,13 +47,17 @@ async def serving(*argv: str, database_url: str, **settings: str) -> AsyncIterat
     try:
         url = f"http://127.0.0.1:{port}"
         await _ready(url)
-        yield url
+        yield Served(url, process.pid)
     finally:
         process.terminate()
         process.wait(15)
 
 
-async def timed(calls: int, call: Callable[[int], Awaitable[httpx.Response]], *, pause: float = 0.0) -> list[float]:
+def getting(http: httpx.AsyncClient, path: str, headers: Mapping[str, str]) -> Call:
+    return lambda _: http.get(path, headers=headers)
+
+
+async def timed(calls: int, call: Call, *, pause: float = 0.0) -> list[float]:
     """Milliseconds of each of so many calls, one after the other; every one has to succeed."""
     taken = []
     for number in range(calls):
