@@ -5,6 +5,7 @@ that have just come anew, however late the removal is, and nothing here needs a 
 """
 
 import asyncio
+import io
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -74,13 +75,15 @@ class FolderStorage:
         return Kept(found.st_size, f"{found.st_ino}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_size}")
 
     async def read(self, place: str, *, start: int, end: int) -> AsyncIterator[bytes]:
-        file = await asyncio.to_thread((self._folder / place).open, "rb", 0)
+        file = await asyncio.to_thread(io.FileIO, self._folder / place)
+        reading = _reading(file, start, end)
         try:
-            await asyncio.to_thread(file.seek, start)
-            while start < end and (chunk := await asyncio.to_thread(file.read, min(CHUNK, end - start))):
+            while chunk := await reading:
                 start += len(chunk)
+                reading = _reading(file, start, end)  # while this piece is used, the next one is read
                 yield chunk
         finally:
+            await asyncio.shield(asyncio.wait((reading,)))
             file.close()
 
     @asynccontextmanager
@@ -113,6 +116,11 @@ class FolderStorage:
         os.utime(file)  # since when it is kept
         file.replace(target)
         _sync_folder(target.parent)
+
+
+def _reading(file: io.FileIO, start: int, end: int) -> asyncio.Future[bytes]:
+    """The next piece; none at the end."""
+    return asyncio.ensure_future(asyncio.to_thread(os.pread, file.fileno(), min(CHUNK, end - start), start))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from shared.telemetry import get_logger
 
 log = get_logger(__name__)
 
+_UNFLUSHED = 64 << 20  # bytes that may wait to be flushed to the disk
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -106,23 +107,29 @@ class BlobStore:
         return TooLarge(f"An upload has at most {self.upload_limit} bytes here.", limit=self.upload_limit)
 
     async def _receive(self, chunks: AsyncIterator[bytes], incoming: "_Incoming") -> None:
-        received = 0
-        writing: asyncio.Future[None] | None = None
+        received = flushed = 0
+        writing = flushing = _in_thread(incoming.flush)
         try:
             async for gathered in batches(chunks):
                 received += len(gathered)
                 if received > self.upload_limit:
                     raise self.too_large()
-                if writing:
-                    await writing
-                # While it is hashed and written, the next one comes in.
-                writing = asyncio.ensure_future(asyncio.to_thread(incoming.write, gathered))
+                await writing
+                # While it is hashed and written, the next one comes in; and while more comes in, what has come is
+                # flushed: else the client would wait for all of that at the end.
+                if flushing.done() and received - flushed > _UNFLUSHED:
+                    await flushing
+                    flushing, flushed = _in_thread(incoming.flush), received
+                writing = _in_thread(incoming.write, gathered)
         finally:
-            if writing:  # also of an upload that has failed: its file is removed next
-                await asyncio.shield(writing)
+            # Also of an upload that has failed: its file is removed next.
+            ended = await asyncio.shield(asyncio.gather(writing, flushing, return_exceptions=True))
+        for error in ended:
+            if error is not None:
+                raise error
         if not received:
             raise _no_bytes()
-        await asyncio.to_thread(incoming.finish)
+        await asyncio.to_thread(incoming.flush)
 
     async def _accept(self, path: Path, digest: str, size: int, announced_digest: str | None) -> Received:
         if announced_digest not in (None, digest):
@@ -174,6 +181,10 @@ class no_space:  # noqa: N801 - reads as what it is at the `with`
             raise Unavailable("The registry has no space left for this upload.", retry_after=60) from error
 
 
+def _in_thread(work: Callable[..., None], *arguments: bytes) -> asyncio.Future[None]:
+    return asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+
+
 class _Incoming:
     """One upload on its way: a locked file of a random name, and the hash of what was written. Blocking."""
 
@@ -197,7 +208,7 @@ class _Incoming:
         self.size += len(data)
         write_all(self._file, data)
 
-    def finish(self) -> None:
+    def flush(self) -> None:
         os.fsync(self._file.fileno())
 
     def discard(self) -> None:
