@@ -22,7 +22,7 @@ from services.gateway.identity.keys import SigningKeys
 from services.gateway.identity.passwords import Passwords
 from services.gateway.identity.schemas import OAuthProblem
 from services.gateway.identity.throttle import Throttle
-from services.gateway.oidc.api import CALLBACK
+from services.gateway.oidc.api import callback_of
 from services.gateway.oidc.api import router as oidc
 from services.gateway.oidc.client import Client
 from services.gateway.parts import Parts
@@ -73,7 +73,7 @@ def build(settings: GatewaySettings) -> FastAPI:
             ),
             documents=documents,
             providers={
-                each.name: Client(each, http, redirect_uri=f"{settings.public_url}{CALLBACK}")
+                each.name: Client(each, http, redirect_uri=f"{settings.public_url}{callback_of(each.name)}")
                 for each in settings.oidc_providers
             },
         )

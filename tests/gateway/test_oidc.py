@@ -29,7 +29,7 @@ ROLES = {"ml-*-editors": "*:edit", "ml-risk-leads": "risk:manage", "platform-tea
 
 @pytest.fixture
 async def provider(tmp_path: Path) -> AsyncIterator[OpenIdProvider]:
-    async with running(tmp_path / "oidc", redirect_uri=f"{BACK}{CALLBACK}") as found:
+    async with running(tmp_path / "oidc", callback=f"{BACK}{CALLBACK}") as found:
         yield found
 
 
@@ -54,7 +54,7 @@ class World:
         return await self.gateway.http.get(LOGIN, params=query)
 
     async def come_back(self, url: str) -> httpx.Response:
-        return await self.gateway.http.get(f"{CALLBACK}?{urlsplit(url).query}")
+        return await self.gateway.http.get(url.removeprefix(BACK))
 
     async def sign_in(self, subject: str, **query: str) -> httpx.Response:
         """The answer to the browser that has come back."""
@@ -121,6 +121,27 @@ async def test_several_providers_at_once_also_public_clients_and_other_algorithm
             assert (await two.me(await two.sign_in("ana", provider=name)))["user"] == "ana"
 
 
+async def test_what_one_provider_sends_is_not_taken_for_anothers(
+    environment: dict[str, str], tmp_path: Path, provider: OpenIdProvider
+) -> None:
+    """Mix-up: were both to come back to one address, an evil provider could have us bring it another's code."""
+    public = settings(provider, name="public", client_id="public", client_secret=None)
+    async with world(environment, tmp_path, provider, settings(provider), public) as two:
+        provider.say("ana", preferred_username="ana")
+        for name in ("corp", "public"):
+            begun = urlsplit((await two.begin(provider=name)).headers["location"])
+            assert parse_qs(begun.query)["redirect_uri"] == [f"{BACK}{CALLBACK}/{name}"]
+        back = await two.browser.signed_in((await two.begin(provider="corp")).headers["location"], "ana")
+        path = f"{CALLBACK}/corp"
+        cookies = "; ".join(f"{each.name}={each.value}" for each in two.gateway.http.cookies.jar)
+        for elsewhere in (f"{CALLBACK}/public", f"{CALLBACK}/none", CALLBACK):
+            answer = await two.gateway.http.get(
+                back.removeprefix(BACK).replace(path, elsewhere), headers={"Cookie": cookies}
+            )
+            assert (answer.status_code, answer.json()["code"]) in ((400, "login_expired"), (404, "not_found"))
+        assert (await two.me(await two.come_back(back)))["user"] == "ana"
+
+
 async def test_a_program_gets_a_code_that_fetches_the_tokens_once(one: World) -> None:
     one.provider.say("ana", preferred_username="ana")
     query = {"redirect_uri": PROGRAM, "state": "of the program", "code_challenge": challenge_of(VERIFIER)}
@@ -154,11 +175,14 @@ async def test_a_program_gets_a_code_that_fetches_the_tokens_once(one: World) ->
 @pytest.mark.parametrize(
     "uri",
     ["https://evil.test/", "http://127.0.0.1.evil.test/", "javascript:alert(1)", "//evil.test", "http://moorage.test@evil/",
-     "http://127.0.0.1:99999/", "http://[::1", "https://app.corp.test.evil/", "http://app.corp.test/", "custom:/x", ""],
+     "http://127.0.0.1:99999/", "http://[::1", "https://app.corp.test.evil/", "http://app.corp.test/", "custom:/x", "",
+     "http://moorage.test/deployment/evil/", "http://moorage.test./x",
+     "http://MOORAGE.test:80/deployment/evil/", "http://127.0.0.1:80/deployment/evil/", "http://localhost/predict/evil"],
 )  # fmt: skip
 async def test_codes_are_sent_to_nobody_else(environment: dict[str, str], tmp_path: Path, uri: str) -> None:
     nobody = OpenIdProvider(tmp_path, 1, "")
-    given = environment | {"MOORAGE_WEB_ORIGINS": ["https://app.corp.test"]}
+    # The platform's own address, where a model may answer, is none of them even if somebody has named it.
+    given = environment | {"MOORAGE_WEB_ORIGINS": ["https://app.corp.test", BACK]}
     async with world(given, tmp_path, nobody) as one:
         answer = await one.begin(redirect_uri=uri, code_challenge=challenge_of(VERIFIER))
         assert answer.status_code == 422, answer.text
@@ -295,7 +319,7 @@ async def test_what_another_browser_has_begun_signs_in_nobody(one: World) -> Non
     other = await one.begin()
     state = parse_qs(urlsplit(other.headers["location"]).query)["state"][0]
     crossed = urlencode(dict(parse_qsl(urlsplit(back).query)) | {"state": state})
-    answer = await one.gateway.http.get(f"{CALLBACK}?{crossed}")  # a code of another sign-in: PKCE
+    answer = await one.come_back(f"{CALLBACK}/corp?{crossed}")  # a code of another sign-in: PKCE
     assert answer.json()["code"] == "provider_refused"
     one.gateway.http.cookies = httpx.Cookies(mine)
     assert (await one.me(await one.come_back(back)))["user"] == "evil"
@@ -342,7 +366,9 @@ async def test_a_sign_in_ends_when_the_claims_are_to_be_read_again(
 async def test_trying_codes_is_slowed_down(one: World) -> None:
     begun = await one.begin()
     state = parse_qs(urlsplit(begun.headers["location"]).query)["state"][0]
-    answers = [await one.gateway.http.get(CALLBACK, params={"state": state, "code": f"c{n}"}) for n in range(12)]
+    answers = [
+        await one.gateway.http.get(f"{CALLBACK}/corp", params={"state": state, "code": f"c{n}"}) for n in range(12)
+    ]
     assert [each.status_code for each in answers] == [403] * 10 + [429] * 2
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from services.gateway.errors import ProviderRefused, ProviderUnavailable
 from services.gateway.oidc.client import Client
-from services.gateway.oidc.domain import Person, claim_at, person_of, redirects_to, roles_of, user_names
+from services.gateway.oidc.domain import Person, claim_at, harmless, person_of, redirects_to, roles_of, user_names
 from services.gateway.oidc.login import Login
 from services.gateway.oidc.settings import IdentityProvider
 
@@ -153,6 +153,9 @@ NOT_GOOD: dict[str, Callable[[Provider], object]] = {
     "a discovery without": lambda p: p.metadata.pop("jwks_uri"),
     "in the clear": lambda p: p.metadata.update(token_endpoint="http://id.test/token"),
     "userinfo in the clear": lambda p: p.metadata.update(userinfo_endpoint="http://id.test/me"),
+    "an address of ours": lambda p: p.metadata.update(token_endpoint="http://127.0.0.1:9901/quitquitquit"),
+    "keys at an address of ours": lambda p: p.metadata.update(jwks_uri="http://localhost:8080/keys"),
+    "userinfo at an address of ours": lambda p: p.metadata.update(userinfo_endpoint="http://[::1]/me"),
 }
 
 
@@ -232,15 +235,20 @@ def test_names_of_new_users() -> None:
 
 
 def test_where_codes_may_go() -> None:
-    ours = ("https://moorage.test", "https://app.test:8443")
+    ours = ("https://app.test:8443", "https://page.test", "https://moorage.test")
     good = (
         "http://127.0.0.1:1/",
         "http://[::1]:5000/x",
         "http://localhost/",
-        "https://moorage.test/x?y",
+        "https://page.test/x?y",
+        "https://page.test:443/",
         "https://app.test:8443/",
     )
     bad = (
+        "https://moorage.test/",
+        "https://moorage.test:443/deployment/evil/",
+        "https://moorage.test./",
+        "http://localhost:443/",
         "https://app.test/",
         "http://moorage.test/",
         "https://moorage.test.evil/",
@@ -248,8 +256,20 @@ def test_where_codes_may_go() -> None:
         "http:///x",
         "x",
     )
-    assert all(redirects_to(url, *ours) for url in good)
-    assert not any(redirects_to(url, *ours) for url in (*bad, "https://moorage.test/#x", "https://moorage.test:1x/"))
+    bad = (*bad, "https://page.test/#x", "https://page.test:1x/")
+    own = "https://moorage.test/"
+    assert all(redirects_to(url, *ours, public_url=own) for url in good)
+    assert not any(redirects_to(url, *ours, public_url=own) for url in bad)
+    at_home = "http://127.0.0.1:8080"
+    assert redirects_to("http://127.0.0.1:8081/", public_url=at_home)
+    for host in ("127.0.0.1", "localhost", "[::1]", "127.0.0.2"):
+        assert not redirects_to(f"http://{host}:8080/deployment/evil/", at_home, public_url=at_home)
+
+
+def test_what_a_provider_says_is_words_only() -> None:
+    assert harmless("no access (ask ana@corp.test)") == "no access (ask ana@corp.test)"
+    assert harmless("<b onload='x'>\r\nSet-Cookie: \x1b[2J&#60;\u202e") == " b onload  x    Set-Cookie:   2J  60; "
+    assert len(harmless("x" * 5000)) == 200
 
 
 @pytest.mark.parametrize(

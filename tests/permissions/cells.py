@@ -131,7 +131,7 @@ CELLS: Mapping[str, Cell] = {
     "revoke_token": Cell(form={"token": "none"}),
     "list_providers": SIMPLE,
     "begin_login": Cell(told="404 not_found"),  # there is no identity provider
-    "finish_login": Cell(query={"state": "none"}, told="400 login_expired"),
+    "finish_login": Cell(path={"provider": "none"}, query={"state": "none"}, told="400 login_expired"),
     "list_keys": SIMPLE,
     "get_me": SIMPLE,
     "change_my_password": Cell(body={"current": "a password", "new": "a password"}, not_for="service account"),

@@ -48,7 +48,7 @@ class OpenIdProvider:
 
     folder: Path
     port: int
-    redirect_uri: str
+    callback: str
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     people: dict[str, dict[str, Any]] = field(default_factory=dict)
     process: ServerProcess | None = None
@@ -71,7 +71,7 @@ class OpenIdProvider:
         """With keys that nobody has seen before."""
         (self.folder / "keys.json").write_text(json.dumps({"keys": [_rsa(), _ec()]}))
         self.process = ServerProcess(
-            ["node", "provider.mjs", str(self.port), "keys.json", "people.json", self.redirect_uri, self.secret],
+            ["node", "provider.mjs", str(self.port), "keys.json", "people.json", self.callback, self.secret],
             log=self.folder / "provider.log",
         )
         self.process.start()
@@ -83,8 +83,8 @@ class OpenIdProvider:
 
 
 @asynccontextmanager
-async def running(folder: Path, *, redirect_uri: str) -> AsyncIterator[OpenIdProvider]:
-    provider = OpenIdProvider(folder, free_port(), redirect_uri)
+async def running(folder: Path, *, callback: str) -> AsyncIterator[OpenIdProvider]:
+    provider = OpenIdProvider(folder, free_port(), callback)
     provider.set_up()
     await provider.start()
     try:

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from services.gateway.errors import LoginExpired, ProviderRefused
 from services.gateway.identity.schemas import TokenAnswer
 from services.gateway.oidc import commands
-from services.gateway.oidc.domain import person_of, redirects_to
+from services.gateway.oidc.domain import harmless, person_of, redirects_to
 from services.gateway.oidc.login import SECONDS, Login, Program, cookie_of
 from services.gateway.oidc.schemas import Providers, ProviderView
 from services.gateway.parameters import CurrentOrigin, Responses, problems
@@ -24,8 +24,12 @@ from shared.http.problems import documented
 
 router = APIRouter(route_class=TransactionRoute, prefix="/auth", tags=["sign-in"])
 
-CALLBACK = "/api/v1/auth/callback"
-"""Where providers send browsers back to, below the public URL."""
+
+def callback_of(provider: str) -> str:
+    """Where it sends browsers back to, below the public URL. Each has its own: what one sends there cannot be taken for
+    another's (RFC 9700, 4.4)."""
+    return f"/api/v1/auth/callback/{provider}"
+
 
 _REDIRECTS: Responses = {302: {"description": "to the identity provider"}}
 
@@ -60,7 +64,7 @@ async def begin_login(
         Query(
             max_length=500,
             pattern=r"^[\x21-\x7e]*$",
-            description="where the program waits that wants the tokens: on loopback, or at an origin of this platform",
+            description="where the program waits that wants the tokens: on loopback, or at one of MOORAGE_WEB_ORIGINS",
         ),
     ] = None,
     state: Annotated[str, Query(max_length=500, description="comes back to `redirect_uri` as it is")] = "",
@@ -77,7 +81,7 @@ async def begin_login(
         cookie_of(login.state),
         login.sealed(request.app.state.core.vault),
         max_age=SECONDS,
-        path=CALLBACK,
+        path=callback_of(login.provider),
         secure=parts.settings.public_url.startswith("https://"),
         httponly=True,
         samesite="lax",  # the provider's redirect is another site's navigation
@@ -86,7 +90,7 @@ async def begin_login(
 
 
 @router.get(
-    "/callback",
+    "/callback/{provider}",
     response_model=TokenAnswer,
     responses={
         302: {"description": "to the program's `redirect_uri`, with `code` and `state`, or `error` and `state`"},
@@ -102,6 +106,7 @@ async def finish_login(
     request: Request,
     parts: CurrentParts,
     origin: CurrentOrigin,
+    provider: Annotated[str, Path(max_length=40, description="which one sends the browser")],
     state: Annotated[str, Query(max_length=500)],
     code: Annotated[str | None, Query(max_length=4000)] = None,
     iss: Annotated[str | None, Query(max_length=500)] = None,
@@ -112,13 +117,13 @@ async def finish_login(
     claims say of groups becomes memberships."""
     name = cookie_of(state)
     login = Login.opened(request.cookies.get(name, ""), request.app.state.core.vault, state=state)
-    if login is None:
+    if login is None or login.provider != provider:
         raise LoginExpired("This sign-in was begun by another browser, or too long ago; begin again at /auth/login.")
     now = datetime.now(UTC)
     try:
         if code is None:
-            said = error_description or error or "nothing"
-            raise ProviderRefused(f"{login.provider} says: {said}", provider=login.provider, error=error)
+            said = harmless(error_description or error or "nothing")
+            raise ProviderRefused(f"{provider} says: {said}", provider=provider, error=harmless(error or ""))
         response = await _finish(request, parts, login, origin, code=code, iss=iss, now=now)
     except MoorageError as refusal:
         if login.program is None:
@@ -127,7 +132,7 @@ async def finish_login(
             await records.denied(request, refusal, action="finish_login")
         kind = "access_denied" if refusal.denial else "temporarily_unavailable"
         response = _back_to(login.program, error=kind, error_description=refusal.detail)
-    response.delete_cookie(name, path=CALLBACK)
+    response.delete_cookie(name, path=callback_of(provider))
     return response
 
 
@@ -171,9 +176,10 @@ async def _finish(
 def _program(parts: Parts, redirect_uri: str | None, state: str, challenge: str | None) -> Program | None:
     if redirect_uri is None:
         return None
-    if not redirects_to(redirect_uri, parts.settings.public_url, *parts.settings.web_origins):
+    if not redirects_to(redirect_uri, *parts.settings.web_origins, public_url=parts.settings.public_url):
         raise ValidationFailed.of(
-            "query/redirect_uri", "is neither on loopback nor at an origin that MOORAGE_WEB_ORIGINS names"
+            "query/redirect_uri",
+            "is neither on loopback nor at an origin that MOORAGE_WEB_ORIGINS names, or is at this platform itself",
         )
     if challenge is None:
         raise ValidationFailed.of("query/code_challenge", "is needed with redirect_uri")

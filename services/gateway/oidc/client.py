@@ -7,12 +7,13 @@ answers is checked as OpenID Connect Core 3.1.3.7 has it.
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import orjson
 
 from services.gateway.errors import ProviderRefused, ProviderUnavailable
+from services.gateway.oidc.domain import harmless
 from services.gateway.oidc.login import Login
 from services.gateway.oidc.settings import IdentityProvider, safe_url
 from services.gateway.sign_ins.domain import challenge_of
@@ -94,7 +95,7 @@ class Client:
             # `invalid_grant` is the browser's fault, all else is ours or the provider's.
             if answer.get("error") == "invalid_grant":
                 raise ProviderRefused("The provider does not know this code any more; begin again at /auth/login.")
-            raise self._odd(f"it does not accept us: {str(answer.get('error'))[:100]}")
+            raise self._odd(f"it does not accept us: {harmless(str(answer.get('error')))}")
         if status != 200:
             raise self._odd(f"its token endpoint answers {status}")
         return answer
@@ -182,10 +183,15 @@ class Client:
         return answer.status_code, parsed if isinstance(parsed, dict) else {}
 
     def _checked(self, url: object) -> str:
+        """An address that the provider names. Only one that is itself on loopback may name an address there: else it
+        could have us call what is meant for nobody but us."""
         try:
-            return safe_url(str(url))
+            safe = safe_url(str(url))
         except ValueError as error:
             raise self._odd(f"an address in its discovery document {error}") from error
+        if urlsplit(self.provider.issuer).scheme == "https" != urlsplit(safe).scheme:
+            raise self._odd("an address in its discovery document has to be https")
+        return safe
 
     def _odd(self, what: str) -> ProviderUnavailable:
         log.warning("oidc.provider_odd", provider=self.provider.name, reason=what)

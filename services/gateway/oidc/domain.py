@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from services.gateway.errors import ProviderRefused
 from services.gateway.identity.domain import is_user_name
-from services.gateway.oidc.settings import IdentityProvider, is_loopback
+from services.gateway.oidc.settings import IdentityProvider
+from services.gateway.origins import WebOrigin, is_loopback
 from shared.access_tokens import SCOPE
 
 _LONGEST_NAME = 63
@@ -76,18 +77,23 @@ def roles_of(values: list[str], roles: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def redirects_to(url: str, *origins: str) -> bool:
-    """Whether a program may wait there for its code: on this machine, any port (RFC 8252, 7.3), or at one of ours."""
-    try:
-        parts = urlsplit(url)
-        at = parts.scheme, parts.hostname, parts.port
-    except ValueError:
+def redirects_to(url: str, *origins: str, public_url: str) -> bool:
+    """Whether a program may wait there for its code: on the caller's machine, any port (RFC 8252, 7.3), or at one of
+    `origins`. Never at the platform's own address: the models answer there too, and would be given the code."""
+    at, own = WebOrigin.of(url), WebOrigin.of(public_url)
+    if at is None or own is None or urlsplit(url).fragment or urlsplit(url).username:
         return False
-    if parts.fragment or parts.username or parts.hostname is None:
+    # On its own machine the platform is at loopback as well, whatever it calls itself.
+    if at.port == own.port and (at.host == own.host or is_loopback(at.host)):
         return False
-    if parts.scheme == "http" and is_loopback(parts.hostname):
+    if at.scheme == "http" and is_loopback(at.host):
         return True
-    return any(at == (known.scheme, known.hostname, known.port) for known in map(urlsplit, origins))
+    return at in [WebOrigin.of(each) for each in origins]
+
+
+def harmless(said: str) -> str:
+    """What a provider says, for people to read: words, and nothing that could become more where it is shown."""
+    return re.sub(r"[^\w .,:;()@+-]", " ", said, flags=re.ASCII)[:200]
 
 
 def claim_at(claims: Mapping[str, Any], name: str) -> Any:

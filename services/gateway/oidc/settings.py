@@ -1,20 +1,13 @@
 """What the settings say of an identity provider."""
 
-import ipaddress
 import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from services.gateway.origins import is_loopback
 from shared.access_tokens import ADMIN, ALL_GROUPS, SCOPE
-
-
-def is_loopback(host: str | None) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 def safe_url(url: str) -> str:
@@ -28,7 +21,7 @@ def safe_url(url: str) -> str:
 
 
 class IdentityProvider(BaseModel):
-    """One OpenID Connect provider. Its redirect URI for us is `<MOORAGE_PUBLIC_URL>/api/v1/auth/callback`."""
+    """One OpenID Connect provider. Its redirect URI for us is `<MOORAGE_PUBLIC_URL>/api/v1/auth/callback/<name>`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
