@@ -1,11 +1,13 @@
 """What browsers are told by each service: nothing runs, nothing is kept, and no page of others may call."""
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.gateway.four import Four, running_four
+from tests.gateway.world import running_gateway, settings_of
 
 ORIGIN = "https://ml.example.com"
 PATHS = {"gateway": "/me", "registry": "/groups", "deployer": "/deployments", "metrics": "/metrics"}
@@ -16,6 +18,32 @@ TOLD = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
+
+
+async def test_no_page_of_others_tries_passwords(environment: dict[str, str], tmp_path: Path) -> None:
+    """Its visitors' browsers would send them, each from an address of its own. Host is what a proxy makes of it."""
+    given: dict[str, Any] = settings_of(environment, tmp_path) | {"MOORAGE_WEB_ORIGINS": [ORIGIN]}
+    async with running_gateway(given | {"MOORAGE_PUBLIC_URL": "https://moorage.test:443/"}) as gateway:
+        form = {"grant_type": "password", "username": "ana", "password": "a guess"}
+
+        async def tried(origin: str, host: str = "gateway:8080") -> str:
+            headers = {"Origin": origin, "Host": host}
+            answer = await gateway.http.post("/api/v1/auth/token", data=form, headers=headers)
+            assert answer.status_code == 400, answer.text
+            return str(answer.json()["error"])
+
+        for own in (ORIGIN, "https://moorage.test"):
+            assert await tried(own) == "invalid_grant"
+        strangers = (
+            "https://evil.test",
+            "null",
+            "",
+            "http://moorage.test",
+            "https://moorage.test:8443",
+            f"{ORIGIN}.evil.test",
+        )
+        for stranger in strangers:
+            assert await tried(stranger, host=stranger.rpartition("/")[2] or "x") == "invalid_request"
 
 
 async def preflight(four: Four, service: str, origin: str) -> httpx.Response:

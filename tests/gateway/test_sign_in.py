@@ -9,13 +9,12 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 from jose import jwt
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 
 from services.gateway.identity.passwords import Passwords
 from services.gateway.users.commands import change_user
 from shared.schema import RefreshToken, User
-from tests.gateway.envoy.harness import until
-from tests.gateway.world import Gateway
+from tests.gateway.world import Gateway, until_blocked
 
 TOKEN = "/api/v1/auth/token"
 PASSWORD = "correct horse battery"
@@ -219,17 +218,6 @@ async def test_a_renewal_waits_for_a_new_password_and_is_refused(gateway: Gatewa
     assert (await renewal).json()["error"] == "invalid_grant"
     async with gateway.deployer.sessions() as session:
         assert (await session.execute(select(func.count()).select_from(RefreshToken))).scalar_one() == 0
-
-
-async def until_blocked(gateway: Gateway) -> None:
-    """Until some transaction of this database waits for another's lock."""
-
-    async def blocked() -> bool:
-        waiting = text("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
-        async with gateway.deployer.sessions() as session:
-            return (await session.execute(waiting)).first() is not None
-
-    await until(blocked, what="a transaction waits")
 
 
 async def test_an_old_hash_is_renewed_on_the_way(gateway: Gateway, ana: str) -> None:

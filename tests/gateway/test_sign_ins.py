@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 from sqlalchemy import func, select, update
 
 from services.gateway.identity.passwords import Passwords
+from services.gateway.sign_ins import commands
+from services.gateway.sign_ins.domain import challenge_of
 from shared.schema import RefreshToken, SignIn, User
 from tests.gateway.four import Four, running_four
-from tests.gateway.world import Gateway
+from tests.gateway.world import Gateway, until_blocked
 
 SIGN_INS = "/api/v1/sign-ins"
 PASSWORD = "correct horse battery"
@@ -110,6 +113,50 @@ async def test_an_oauth_client_revokes_any_token_of_it(four: Four, token: str) -
         assert answer.status_code == status, answer.text
     assert await ended(four, tokens)
     assert await statuses(four, other) == {200}
+
+
+async def test_a_personal_access_token_is_revoked_so_too(four: Four) -> None:
+    tokens, made = await sign_in(four.gateway), []
+    for name in ("one", "two"):
+        body = {"name": name, "scopes": ["*:read"]}
+        answer = await four.call("gateway", "POST", "/access-tokens", body, by=bearer(tokens))
+        made.append({"access_token": answer.json()["token"]})
+    for form in ({"token": made[0]["access_token"]}, {"token": made[0]["access_token"][:-1] + "!"}):
+        assert (await four.gateway.http.post("/api/v1/auth/revoke", data=form)).status_code == 200
+    assert [await statuses(four, each) for each in (*made, tokens)] == [{401}, {200}, {200}]
+    [entry] = (await four.call("gateway", "GET", "/audit?action=revoke_token")).json()["items"]
+    assert (entry["user"], entry["changes"][0]["kind"]) == ("ana", "access_tokens")
+
+
+@pytest.mark.parametrize("way", ["refresh_token", "authorization_code"])
+async def test_signing_out_waits_for_a_renewal_and_ends_what_it_gave(
+    gateway: Gateway, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were the two to lock rows in different orders, each would wait for the other, and one of them be turned away."""
+    await add(gateway, "ana")
+    tokens = await sign_in(gateway)
+    form = {"grant_type": way, "refresh_token": tokens["refresh_token"]}
+    if way == "authorization_code":
+        form = {"grant_type": way, "redirect_uri": "http://localhost/", "code_verifier": "v" * 43}
+        async with gateway.deployer.sessions.begin() as session:
+            of = (await session.execute(select(SignIn.id))).scalar_one()
+            challenge, now = challenge_of("v" * 43), datetime.now(UTC)
+            form["code"] = await commands.give_code(
+                session, of, challenge=challenge, redirect_uri=form["redirect_uri"], now=now
+            )
+    go_on, leaving = commands._go_on, []
+
+    async def meanwhile(*args: Any, **options: Any) -> commands.Started:
+        monkeypatch.setattr(commands, "_go_on", go_on)
+        leaving.append(asyncio.create_task(gateway.http.delete(SIGN_INS, headers=bearer(tokens))))
+        await until_blocked(gateway)
+        return await go_on(*args, **options)
+
+    monkeypatch.setattr(commands, "_go_on", meanwhile)
+    renewed = await gateway.http.post("/api/v1/auth/token", data=form)
+    assert [renewed.status_code, (await leaving[0]).status_code] == [200, 204]
+    assert (await gateway.http.get("/api/v1/me", headers=bearer(renewed.json()))).status_code == 401
+    assert (await renew(gateway, renewed.json())).status_code == 400
 
 
 async def test_what_else_ends_a_sign_in_ends_its_access_tokens_too(four: Four) -> None:

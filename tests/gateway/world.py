@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import httpx
 from fastapi import FastAPI
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.gateway.app import build
@@ -194,6 +194,17 @@ async def running_gateway(environment: Mapping[str, str]) -> AsyncIterator[Gatew
 
         await until(ready, what="the gateway is ready")
         yield gateway
+
+
+async def until_blocked(gateway: Gateway) -> None:
+    """Until some transaction of this database waits for another's lock."""
+
+    async def blocked() -> bool:
+        waiting = text("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+        async with gateway.deployer.sessions() as session:
+            return (await session.execute(waiting)).first() is not None
+
+    await until(blocked, what="a transaction waits")
 
 
 def _replica(uid: UUID, version: int, stub: Stub, *, generation: int = 1) -> Replica:

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.access_tokens import sha256
 from shared.errors import NotFound
 from shared.http import Caller
 from shared.schema import AccessToken
@@ -32,6 +33,11 @@ async def page_of_tokens(
 
 async def count_tokens(session: AsyncSession, where: ColumnElement[bool]) -> int:
     return int((await session.execute(select(func.count()).select_from(AccessToken).where(where))).scalar_one())
+
+
+async def token_behind(session: AsyncSession, token: str) -> AccessToken | None:
+    """For whoever shows the token itself."""
+    return (await session.execute(select(AccessToken).where(AccessToken.sha256 == sha256(token)))).scalar_one_or_none()
 
 
 async def token_of(session: AsyncSession, caller: Caller, id_: UUID) -> AccessToken:

@@ -5,15 +5,21 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 
+from services.gateway.access_tokens.commands import revoke_token as revoke
+from services.gateway.access_tokens.queries import token_behind
 from services.gateway.errors import InvalidRequest, UnsupportedGrantType
 from services.gateway.identity.grants import Grants
 from services.gateway.identity.schemas import KeySet, OAuthProblem, TokenAnswer
+from services.gateway.origins import WebOrigin
 from services.gateway.parameters import CurrentOrigin
 from services.gateway.parts import CurrentParts
+from services.gateway.settings import GatewaySettings
 from services.gateway.sign_ins.commands import end
 from services.gateway.sign_ins.queries import sign_in_behind
+from shared.access_tokens import is_token
 from shared.http import CurrentUnit, TransactionRoute
 from shared.http.problems import documented
+from shared.schema import AccessToken, SignIn
 
 router = APIRouter(route_class=TransactionRoute, tags=["sign-in"])
 
@@ -54,6 +60,7 @@ async def create_token(
 ) -> TokenAnswer:
     """The OAuth 2 token endpoint. A refresh token is good once and gives the next; using one twice ends that sign-in.
     After ten failed tries from one address with one user name, each further one has to wait."""
+    _check_page(request.headers.get("origin"), parts.settings)
     now = datetime.now(UTC)
     unit.stands = True  # or a used token would be good again
     grants = Grants(request=request, unit=unit, parts=parts, origin=origin, now=now)
@@ -73,19 +80,39 @@ async def create_token(
     return parts.answer(started, now=now)
 
 
+def _check_page(origin: str | None, settings: GatewaySettings) -> None:
+    """Raises InvalidRequest for the page of a stranger, which could try passwords out of its visitors' browsers. What
+    is no page has no origin. By the settings, since a proxy may put any name into Host."""
+    if origin is None:
+        return
+    page = WebOrigin.of(origin)
+    if page is None or page not in [WebOrigin.of(each) for each in (settings.public_url, *settings.web_origins)]:
+        raise InvalidRequest(
+            "No page of this origin may sign in here: those of MOORAGE_PUBLIC_URL and MOORAGE_WEB_ORIGINS may."
+        )
+
+
 @router.post("/auth/revoke", summary="Sign out, as OAuth 2 has it")
 async def revoke_token(
     request: Request,
     unit: CurrentUnit,
-    token: Annotated[str, Form(description="an access or a refresh token", json_schema_extra=_SECRET)],
+    token: Annotated[
+        str, Form(description="an access token, also a personal one, or a refresh token", json_schema_extra=_SECRET)
+    ],
     token_type_hint: Annotated[str | None, Form(description="not needed")] = None,  # noqa: ARG001 - of RFC 7009
 ) -> None:
-    """RFC 7009: ends the sign-in that the token is of, with all its tokens. Also 200 for a token that is not good."""
-    row = await sign_in_behind(unit.session, token, verifier=request.app.state.core.verifier)
+    """RFC 7009: ends the sign-in that the token is of, with all its tokens; or the one personal access token. Also 200
+    for a token that is not good."""
+    verifier = request.app.state.core.verifier
+    of_sign_in = None if is_token(token) else await sign_in_behind(unit.session, token, verifier=verifier)
+    row = of_sign_in or await token_behind(unit.session, token)
     unit.audited = row is not None
-    if row is not None:
-        request.state.user = row.user_id
-        await end(unit.session, [row])
+    match row:
+        case SignIn():
+            await end(unit.session, [row])
+        case AccessToken():
+            await revoke(unit.session, row)
+    request.state.user = row.user_id if row else None
 
 
 @router.get("/.well-known/jwks.json", summary="The public keys that verify access tokens")

@@ -2,6 +2,9 @@
 
 A refresh token is good for one use, which gives the next. One that is used again was stolen, from the user or by the
 user's own broken client: that sign-in ends, and whoever holds any of its tokens has to sign in.
+
+Rows are locked in one order, which is that of the foreign keys: the user, the sign-in, its tokens and codes. To end a
+sign-in takes the last two so; whoever goes on with one has to as well, or the two would wait for each other.
 """
 
 import secrets
@@ -14,6 +17,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.gateway.sign_ins.domain import Origin, is_verifier_of
+from services.gateway.sign_ins.queries import lock_behind
 from shared.access_tokens import sha256
 from shared.schema import RefreshToken, SignIn, SignInCode, User
 
@@ -81,28 +85,27 @@ async def begin(
 
 async def renew(session: AsyncSession, token: str, *, lives: Lives, now: datetime) -> Started | None:
     """Exchange a refresh token; None if it is not good (any more). Raises TokenReused."""
-    # The user's lock comes before the token's own, in the order in which a new password takes the two.
     of_token = select(User.disabled).join(SignIn, SignIn.user_id == User.id)
     of_token = of_token.join(RefreshToken, RefreshToken.sign_in_id == SignIn.id)
     of_token = of_token.where(RefreshToken.sha256 == sha256(token)).with_for_update(read=True, of=User)
     disabled = (await session.execute(of_token)).scalar_one_or_none()
+    row = await lock_behind(session, RefreshToken, token)
+    if row is None:
+        return None
     use = (
         update(RefreshToken)
         .where(RefreshToken.sha256 == sha256(token), RefreshToken.used_at.is_(None), RefreshToken.expires_at > now)
         .values(used_at=now)
-        .returning(RefreshToken.sign_in_id)
+        .returning(RefreshToken.sha256)
     )
-    # Of two at once the second waits for the first and then finds it used.
-    of = (await session.execute(use)).scalar_one_or_none()
-    if of is None:
-        used = select(SignIn).join(RefreshToken).where(RefreshToken.sha256 == sha256(token))
-        used = used.where(RefreshToken.used_at.is_not(None))
-        if (reused := (await session.execute(used)).scalar_one_or_none()) is not None:
-            user = reused.user_id
-            await end(session, [reused])
+    # Of two at once the second has waited for the first and finds it used.
+    if (await session.execute(use)).scalar_one_or_none() is None:
+        used = select(RefreshToken.used_at).where(RefreshToken.sha256 == sha256(token))
+        if (await session.execute(used)).scalar_one_or_none() is not None:
+            user = row.user_id
+            await end(session, [row])
             raise TokenReused(user)
         return None
-    row = await session.get_one(SignIn, of)
     if disabled or (row.ends_at is not None and row.ends_at <= now):
         return None
     row.renewed_at = now
@@ -129,13 +132,14 @@ async def use_code(
     session: AsyncSession, code: str, *, verifier: str, redirect_uri: str, lives: Lives, now: datetime
 ) -> Started | None:
     """The sign-in behind a code, with its first refresh token; None if the code is not good (any more)."""
+    sign_in = await lock_behind(session, SignInCode, code)
     taken = delete(SignInCode).where(SignInCode.sha256 == sha256(code)).returning(SignInCode)
     row = (await session.execute(taken)).scalar_one_or_none()
-    if row is None or row.expires_at <= now or row.redirect_uri != redirect_uri:
+    if sign_in is None or row is None or row.expires_at <= now or row.redirect_uri != redirect_uri:
         return None
     if not is_verifier_of(verifier, row.challenge):
         return None
-    return await _go_on(session, await session.get_one(SignIn, row.sign_in_id), lives=lives, now=now)
+    return await _go_on(session, sign_in, lives=lives, now=now)
 
 
 async def end(session: AsyncSession, rows: Sequence[SignIn]) -> None:

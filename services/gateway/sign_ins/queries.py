@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.access_tokens import sha256
 from shared.errors import InvalidToken, NotFound
 from shared.http import Caller
-from shared.schema import RefreshToken, SignIn
+from shared.schema import RefreshToken, SignIn, SignInCode
 from shared.tokens import Verifier
 
 
@@ -47,6 +47,12 @@ async def sign_in_of(session: AsyncSession, caller: Caller, id_: UUID) -> SignIn
         raise NotFound.named("sign-in", id_)
     caller.require(None, kind="sign-in", name=id_, own=row.user_id == caller.user)
     return row
+
+
+async def lock_behind(session: AsyncSession, kind: type[RefreshToken] | type[SignInCode], token: str) -> SignIn | None:
+    """The sign-in of a refresh token or code, as it is until the end of the transaction; None once it has ended."""
+    statement = select(SignIn).join(kind).where(kind.sha256 == sha256(token)).with_for_update(of=SignIn)
+    return (await session.execute(statement)).scalar_one_or_none()
 
 
 async def sign_in_behind(session: AsyncSession, token: str, *, verifier: Verifier) -> SignIn | None:
