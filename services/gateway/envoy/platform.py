@@ -67,7 +67,6 @@ def _scope(name: str, key: tuple[str, str], routes: list[route_components_pb2.Ro
                 base_interval=Duration(nanos=50_000_000), max_interval=Duration(seconds=1)
             ),
         ),
-        keep_authorization=True,
     )
 
 

@@ -27,7 +27,7 @@ from envoy.extensions.filters.http.basic_auth.v3 import basic_auth_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
-from envoy.type.matcher.v3 import string_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -64,6 +64,7 @@ def _resources(routes: DeploymentRoutes) -> Iterator[Resource]:
         routes=_guarded(routes, _deployment_routes(routes, deployment)),
         filters=_authentication(routes),
         retries=_retries(),
+        of_a_model=True,
     )
     yield scope(
         f"{routes.id}/predict",
@@ -71,6 +72,7 @@ def _resources(routes: DeploymentRoutes) -> Iterator[Resource]:
         routes=_guarded(routes, _predict_routes(routes, f"/predict/{routes.id}")),
         filters=_authentication(routes),
         retries=_retries(),
+        of_a_model=True,
     )
 
 
@@ -154,6 +156,11 @@ def _lb_endpoint(endpoint: Endpoint) -> endpoint_components_pb2.LbEndpoint:
 
 
 def _deployment_routes(routes: DeploymentRoutes, base: str) -> Iterator[route_components_pb2.Route]:
+    # A replica's own figures are for Prometheus beside it. The path is normalised by now: only what may still be taken
+    # for the same page is said in several ways.
+    own_page = regex_pb2.RegexMatcher(regex=rf"{base}(/versions/[0-9]+)?/(?i:metrics)([/;%].*)?")
+    match = route_components_pb2.RouteMatch(safe_regex=own_page)
+    yield _direct(match, routes.id, 404, "not_found", "The replicas' own metrics are not shown here.")
     for version in sorted(routes.versions):
         match = route_components_pb2.RouteMatch(prefix=f"{base}/versions/{version}/")
         yield _to_version(routes, version, match, prefix_rewrite="/")
@@ -331,6 +338,36 @@ def disable_basic_auth() -> Any:
 
 # What both kinds of routes need
 
+# No model is sent a cookie that it could have set: whoever sends one means somebody else at this address.
+_OF_THE_CALLER = ("authorization", "cookie")
+
+# What a browser keeps for the whole address, whichever page of it said so.
+_OF_THE_ADDRESS = (
+    "accept-ch",
+    "alt-svc",
+    "clear-site-data",
+    "expect-ct",
+    "nel",
+    "origin-agent-cluster",
+    "public-key-pins",
+    "public-key-pins-report-only",
+    "report-to",
+    "reporting-endpoints",
+    "service-worker-allowed",
+    "set-cookie",
+    "strict-transport-security",
+)
+
+
+@cache
+def _sandbox() -> base_pb2.HeaderValueOption:
+    """A model's page runs nothing and is of no origin. Beside what the model says itself: of several policies a browser
+    follows all."""
+    return base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key="content-security-policy", value="sandbox"),
+        append_action=base_pb2.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD,
+    )
+
 
 def scope(
     name: str,
@@ -339,10 +376,10 @@ def scope(
     routes: Iterable[route_components_pb2.Route],
     filters: dict[str, Any],
     retries: route_components_pb2.RetryPolicy,
-    keep_authorization: bool = False,
+    of_a_model: bool = False,
 ) -> Resource:
-    """A scope with its routes inline. What identifies the caller to us never goes on to a model."""
-    remove = [SCOPE_HEADER] if keep_authorization else ["authorization", SCOPE_HEADER]
+    """A scope with its routes inline. What identifies the caller to us never goes on to a model, and what a model
+    answers never speaks for the address, which it shares with us and with the others."""
     fragment = scoped_route_pb2.ScopedRouteConfiguration.Key.Fragment
     message = scoped_route_pb2.ScopedRouteConfiguration(
         name=name,
@@ -356,7 +393,9 @@ def scope(
                     name=name,
                     domains=["*"],
                     routes=routes,
-                    request_headers_to_remove=remove,
+                    request_headers_to_remove=[SCOPE_HEADER, *(_OF_THE_CALLER if of_a_model else ())],
+                    response_headers_to_remove=_OF_THE_ADDRESS if of_a_model else (),
+                    response_headers_to_add=[_sandbox()] if of_a_model else (),
                     typed_per_filter_config=filters,
                     retry_policy=retries,
                 )

@@ -61,10 +61,14 @@ async def listens(port: int) -> bool:
 
 
 class Stub:
-    """A model's stand-in: answers with its name and what it was sent, as it was sent; speaks websocket's handshake."""
+    """A model's stand-in: answers with its name and what it was sent, as it was sent; speaks websocket's handshake.
 
-    def __init__(self, name: str) -> None:
+    `headers`: lines of its answers beside the length.
+    """
+
+    def __init__(self, name: str, *, headers: Sequence[str] = ()) -> None:
         self.name = name
+        self._headers = "".join(f"{line}\r\n" for line in headers).encode()
         self.port = 0
         self.requests = 0
         self._server: asyncio.Server | None = None
@@ -101,7 +105,9 @@ class Stub:
                 body = await reader.readexactly(int(fields.get("content-length", 0)))
                 answer = {"name": self.name, "request": first, "headers": headers, "body": body.decode()}
                 payload = json.dumps(answer).encode()
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(payload) + payload)
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n\r\n" % (self._headers, len(payload)) + payload
+                )
                 await writer.drain()
         self._writers.discard(writer)
         writer.close()
