@@ -168,7 +168,7 @@ def run(service: str, create: Callable[[], tuple[ServiceSettings, FastAPI]]) -> 
         log_config=None,
         access_log=False,
         server_header=False,
-        # Whoever it trusts could put any address there. Where it matters, X-Forwarded-For is read as Envoy writes it.
+        # Whoever it trusts could put any address there. Where it matters, Envoy's word is read: shared.http.addresses.
         proxy_headers=False,
         timeout_graceful_shutdown=5,
         # Longer than Envoy keeps an idle connection to us: else it may send a request while we close, and that fails.

@@ -105,6 +105,7 @@ def envoy_config(here: Installation) -> str:
         snapshot=("127.0.0.1", here.ports["snapshot"]),
         services={name: (_host(name), here.ports[name]) for name in SERVICES},
         address=os.environ.get("MOORAGE_ADDRESS", "127.0.0.1"),
+        trusted_proxies=int(os.environ.get("MOORAGE_TRUSTED_PROXIES", "0")),
     )
 
 

@@ -41,9 +41,12 @@ def render(
     address: str = "0.0.0.0",
     admin_address: str = "127.0.0.1",
     node_id: str = "envoy",
+    trusted_proxies: int = 0,
 ) -> str:
     """The bootstrap as YAML: `port` is the public one, all others are on loopback or inside the cluster.
 
+    `trusted_proxies`: how many proxies each request has passed before Envoy, which then believes so many entries of
+    X-Forwarded-For; nobody may reach Envoy by another way.
     Where the admin can be reached from elsewhere it does what the metrics service and probes need, and nothing more.
     """
     if missing := set(SERVICES) - set(services):
@@ -59,6 +62,7 @@ def render(
         admin=json.dumps(_admin(admin_address, admin_port)),
         address=address,
         node_id=node_id,
+        trusted_proxies=trusted_proxies,
         clusters=json.dumps(clusters),
         local_replies=json.dumps(local_reply_config()),
     )

@@ -20,6 +20,9 @@ def main() -> None:
     for name in SERVICES:
         parser.add_argument(f"--{name}", type=_address, default=f"{name}:8080", help="a service (%(default)s)")
     parser.add_argument("--node-id", default=os.uname().nodename, help="one of its own for each Envoy (the host name)")
+    parser.add_argument(
+        "--trusted-proxies", type=int, default=0, help="proxies that every request passes before Envoy (%(default)s)"
+    )
     parser.add_argument("--log-level", default="warning")
     options = parser.parse_args()
 
@@ -33,6 +36,7 @@ def main() -> None:
         address=address,
         admin_address=admin_address,
         node_id=options.node_id,
+        trusted_proxies=options.trusted_proxies,
     )
     # Hot restart needs shared memory, and another process to hand over to.
     argv = ["envoy", "--config-yaml", config, "--log-level", options.log_level, "--disable-hot-restart"]

@@ -4,6 +4,6 @@ from fastapi import Request
 
 
 def address_of(request: Request) -> str:
-    """Envoy appends that to X-Forwarded-For; what stands before it anybody may write."""
-    forwarded = ",".join(request.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
-    return forwarded or (request.client.host if request.client else "")
+    """As Envoy says, which knows the proxies before it, and overwrites what a caller says. X-Forwarded-For is no help:
+    which of its entries is true depends on how many those are."""
+    return request.headers.get("x-envoy-external-address") or (request.client.host if request.client else "")

@@ -52,7 +52,7 @@ async def sealed(gateway: Gateway, root: dict[str, str]) -> list[dict[str, Any]]
 
 
 async def test_a_change_is_recorded_with_what_it_changed(gateway: Gateway, root: dict[str, str]) -> None:
-    headers = root | {"X-Request-Id": "made-ana", "X-Forwarded-For": "6.6.6.6, 192.0.2.7"}
+    headers = root | {"X-Request-Id": "made-ana", "X-Forwarded-For": "6.6.6.6", "X-Envoy-External-Address": "192.0.2.7"}
     body = {"user": "ana", "email": "ana@example.com", "password": "a good password"}
     assert (await gateway.http.post("/api/v1/users", json=body, headers=headers)).status_code == 201
     await gateway.http.patch("/api/v1/users/ana", json={"admin": True, "password": "a better one"}, headers=root)

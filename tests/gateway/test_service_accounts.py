@@ -107,7 +107,7 @@ async def test_what_is_refused(gateway: Gateway, root: Headers) -> None:
     assert (await sign_in(gateway, "", name="nightly")).json()["error"] == "invalid_request"
     statuses = [(await sign_in(gateway, "wrong")).status_code for _ in range(12)]
     assert statuses == [401] * 9 + [429] * 3  # the password was a failed try too
-    assert (await sign_in(gateway, secret, **{"X-Forwarded-For": "192.0.2.9"})).status_code == 200
+    assert (await sign_in(gateway, secret, **{"X-Envoy-External-Address": "192.0.2.9"})).status_code == 200
 
 
 async def test_a_new_secret_with_and_without_overlap(gateway: Gateway, root: Headers) -> None:

@@ -64,7 +64,7 @@ async def ended(four: Four, tokens: Mapping[str, str]) -> bool:
 async def test_what_one_sees_of_ones_sign_ins(gateway: Gateway) -> None:
     await add(gateway, "ana")
     first = await sign_in(gateway, **{"User-Agent": "curl/8"})
-    second = await sign_in(gateway, **{"X-Forwarded-For": "192.0.2.1, 203.0.113.9"})
+    second = await sign_in(gateway, **{"X-Forwarded-For": "192.0.2.1", "X-Envoy-External-Address": "203.0.113.9"})
     listed = (await gateway.http.get(f"{SIGN_INS}?count=true", headers=bearer(second))).json()
     assert listed["total"] == 2
     latest, earlier = listed["items"]

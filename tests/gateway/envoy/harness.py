@@ -247,7 +247,16 @@ class Child:
 class Envoy(Child):
     """A real one, on free ports. `services` is where the API's four clusters lead."""
 
-    def __init__(self, folder: Path, *, xds: int, snapshot: int = 1, services: int = 1, name: str = "envoy") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        xds: int,
+        snapshot: int = 1,
+        services: int = 1,
+        name: str = "envoy",
+        trusted_proxies: int = 0,
+    ) -> None:
         self.port, self.admin_port = free_port(), free_port()
         config = folder / f"{name}.yaml"
         config.write_text(
@@ -259,6 +268,7 @@ class Envoy(Child):
                 snapshot=("127.0.0.1", snapshot),
                 services=dict.fromkeys(SERVICES, ("127.0.0.1", services)),
                 node_id=name,
+                trusted_proxies=trusted_proxies,
             )
         )
         binary = shutil.which("envoy", path=str(Path(sys.executable).parent))
