@@ -14,6 +14,8 @@ from prometheus_client import Counter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.blanking import blanked
+
 UNRECORDED = Counter(
     "moorage_audit_unrecorded_denials_total", "Denied attempts beyond what is recorded of one caller or of all"
 )
@@ -83,5 +85,8 @@ _LONGEST = {"user": 63, "path": 1000, "address": 64}
 
 
 def _storable(name: str, value: str | int | UUID | None) -> str | int | UUID | None:
-    """A path, an address or a name that came with a request may be anything."""
-    return value.replace("\x00", "\ufffd")[: _LONGEST.get(name, 128)] if isinstance(value, str) else value
+    """A path, an address or a name that came with a request may be anything, a secret too. `user` is one who is there:
+    blanked for its looks, a name could hide who did it."""
+    if not isinstance(value, str):
+        return value
+    return (value if name == "user" else blanked(value)).replace("\x00", "\ufffd")[: _LONGEST.get(name, 128)]

@@ -1,25 +1,17 @@
 """Logs and metrics of our own processes: JSON lines by structlog, Prometheus metrics.
 
-Log a constant event name with fields; the request id and the like come from the context. Values under names that
-sound secret are blanked as a last line of defence: they should never have been passed.
+Log a constant event name with fields; the request id and the like come from the context. What is secret should never be
+passed, and is blanked as a last line of defence (shared.blanking).
 """
 
 import logging
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
-# Tokens of ours and JWTs, wherever a caller may have put one by mistake: into a path, say. Anybody may choose the text,
-# so it is linear in it: a JWT is tried only where a run of its characters begins, and no run is given back.
-_LIKE_A_SECRET = re.compile(
-    r"moor_[A-Za-z0-9.-]{1,63}_[A-Za-z0-9_-]{20,}+"
-    r"|(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++"
-)
-
-_SECRET_WORDS = ("password", "token", "secret", "authorization", "signature", "cookie")
+from shared.blanking import blanked_field
 
 
 def configure_logging(*, service: str, level: str) -> None:
@@ -76,12 +68,7 @@ class _Seldom(logging.Filter):
 
 
 def _blank_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for name, value in event.items():
-        if any(word in name.lower() for word in _SECRET_WORDS):
-            event[name] = "***"
-        elif isinstance(value, str):
-            event[name] = _LIKE_A_SECRET.sub("***", value)
-    return event
+    return {name: blanked_field(name, value) for name, value in event.items()}
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:

@@ -1,9 +1,10 @@
 """`Idempotency-Key`: the first answer of a POST is kept in the transaction of its change, and given again for a day.
 
-Keys belong to a caller and to one exact request: method, path, query and body. A request that fails leaves nothing, so
-its key may be used again. Two at once are one: the second waits for the first. How long an answer may wait (`wait`,
-`timeout`) is no part of the request: a client that gives up may ask again with more patience. Not for routes that need
-no caller, nor for uploads, which are idempotent by their content, nor for answers that are streamed.
+Keys belong to a caller (a user, or one personal access token) and to one exact request: method, path, query and body. A
+request that fails leaves nothing, so its key may be used again. Two at once are one: the second waits for the first.
+How long an answer may wait (`wait`, `timeout`) is no part of the request: a client that gives up may ask again with
+more patience. Not for routes that need no caller, nor for uploads, which are idempotent by their content, nor for
+answers that are streamed.
 """
 
 import base64
@@ -50,7 +51,9 @@ class Once:
         # Keyed, since a body may hold a password, which a plain hash would let one guess.
         plain = hashlib.sha256(target + await request.body()).hexdigest()
         digest = bytes.fromhex(vault.sign(plain, purpose=_PURPOSE))
-        caller = (await authenticate(request)).user
+        known = await authenticate(request)
+        # A personal token may do less than its user, and what the user was answered is not for it. No user has a space.
+        caller = f"token {known.token}" if known.token else known.user
         once = cls(session, vault, caller, key)
         row = insert(IdempotentRequest).values(caller=caller, key=key, request_sha256=digest)
         # Waits for a transaction that is under way with the same key.

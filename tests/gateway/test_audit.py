@@ -13,6 +13,7 @@ import pytest
 from services.gateway.audit.domain import BEGINNING, Broken, Head
 from services.gateway.audit.sealer import Sealer
 from services.gateway.audit.verifier import verify_chain
+from shared.access_tokens import new_token
 from shared.audit import Allowance
 from tests.gateway.envoy.harness import until
 from tests.gateway.four import Four, running_four
@@ -65,6 +66,14 @@ async def test_a_change_is_recorded_with_what_it_changed(gateway: Gateway, root:
     assert row["after"] == {"admin": False, "disabled": False, "display_name": "", "email": "ana@example.com"}
     assert changed["changes"][0]["before"] == {"admin": False}
     assert changed["changes"][0]["after"] == {"admin": True}
+
+
+async def test_a_token_that_stands_in_a_path_is_not_recorded(gateway: Gateway, root: dict[str, str]) -> None:
+    token = new_token()
+    answer = await gateway.http.delete(f"/api/v1/access-tokens/{token}", headers={"X-Request-Id": token})
+    assert answer.status_code == 401
+    [entry] = await entries(gateway, root, outcome="denied")
+    assert (entry["path"], entry["request_id"]) == ("/api/v1/access-tokens/***", "***")
 
 
 async def test_what_came_to_nothing_is_not_recorded(gateway: Gateway, root: dict[str, str]) -> None:

@@ -8,6 +8,8 @@ import sys
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -15,7 +17,9 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from shared.access_tokens import new_token, sha256
 from shared.database import direct
+from shared.schema import AccessToken
 from shared.settings import ServiceSettings
 from tests.shared.http_app import create
 from tests.shared.test_http_requests import API, ids, problem
@@ -73,6 +77,32 @@ async def test_the_same_key_gives_the_same_answer(client: httpx.AsyncClient, adm
     assert await ids(admin) == ["x"]
     stored = await admin.fetchval("SELECT answer FROM idempotent_requests")
     assert b"ana" not in stored  # sealed: an answer may show a token once
+
+
+async def test_what_a_user_was_answered_is_not_for_their_personal_tokens(
+    client: httpx.AsyncClient, app: FastAPI, admin: asyncpg.Connection
+) -> None:
+    """Which may do less; and which may have leaked."""
+    assert (await client.post(f"{API}/things", json={"name": "x"}, headers=key("k"))).status_code == 201
+    tokens = [new_token() for _ in range(2)]
+    async with app.state.core.sessions.begin() as session:
+        for number, token in enumerate(tokens):
+            session.add(
+                AccessToken(
+                    id=uuid4(),
+                    user_id="ana",
+                    name=str(number),
+                    sha256=sha256(token),
+                    scopes=["risk:edit"],
+                    expires_at=datetime.now(UTC) + timedelta(hours=1),
+                )
+            )
+    for token in tokens:
+        headers = key("k") | {"Authorization": f"Bearer {token}"}
+        problem(await client.post(f"{API}/things", json={"name": "x"}, headers=headers), 409, "conflict")
+    by_token = key("k") | {"Authorization": f"Bearer {tokens[0]}"}
+    answers = [await client.post(f"{API}/things", json={"name": "y"}, headers=by_token) for _ in range(2)]
+    assert [answer.headers.get("idempotent-replayed") for answer in answers] == [None, "true"]
 
 
 async def test_keys_belong_to_a_caller(client: httpx.AsyncClient, app: FastAPI, admin: asyncpg.Connection) -> None:
