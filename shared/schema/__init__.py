@@ -10,7 +10,7 @@ from shared.schema.deployments import Deployment, DeploymentStep, Replica, Revis
 from shared.schema.endpoints import EndpointClient, Route
 from shared.schema.events import BusCursor, BusHead, BusMessage, DeadLetter, InboxEntry, OutboxEntry
 from shared.schema.groups import Group, Member
-from shared.schema.identity import Identity, SigningKey, User
+from shared.schema.identity import FormerUser, Identity, SigningKey, User
 from shared.schema.instance_types import InstanceType
 from shared.schema.metrics import Rollup, ScrapeSource, latency_samples, request_samples
 from shared.schema.models import Blob, BlobUpload, Model, ModelAlias, ModelCurve, ModelVersion, Upload
@@ -32,6 +32,7 @@ __all__ = [
     "Deployment",
     "DeploymentStep",
     "EndpointClient",
+    "FormerUser",
     "Group",
     "IdempotentRequest",
     "Identity",

@@ -27,6 +27,16 @@ class User(Stamped, Base):
     version: Mapped[int] = mapped_column(default=1)
 
 
+class FormerUser(Base):
+    """A name that was somebody's, which still stands on what they made and on their personal group. Only an
+    administrator gives it to somebody again."""
+
+    __tablename__ = "former_users"
+
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    removed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class SigningKey(Base):
     """An ES256 key pair; the private half is sealed. Retired keys verify until the last token they signed is gone."""
 

@@ -1,5 +1,6 @@
 """Signing in with a real OpenID provider: who becomes whom, what the claims give, and every way to be refused."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,10 +15,11 @@ from sqlalchemy import select, update
 
 from services.gateway.oidc import login as logins
 from services.gateway.sign_ins.domain import challenge_of
+from services.gateway.users.commands import delete_user
 from services.registry import consumer
 from shared.schema import Identity, User
 from tests.gateway.four import running_four
-from tests.gateway.world import Gateway, running_gateway, settings_of
+from tests.gateway.world import Gateway, running_gateway, settings_of, until_blocked
 from tests.servers.oidc import Browser, OpenIdProvider, running
 
 BACK = "http://moorage.test"
@@ -265,6 +267,46 @@ async def test_nobody_takes_over_an_account_by_its_name_or_an_unverified_address
     one.provider.say("odd", preferred_username="../../Ünïcode <b>", email="x@y.test", email_verified=False)
     me = await one.me(await one.sign_in("odd"))
     assert (me["user"], me["email"]) == ("n-code-b", None)
+
+
+async def test_nobody_takes_over_the_name_of_one_who_was_removed(one: World) -> None:
+    """Their personal group, and what they made, still bear it."""
+    root = await one.gateway.people.add("root", admin=True)
+    for subject in ("1", "2"):
+        one.provider.say(subject, preferred_username="ana")
+    assert (await one.me(await one.sign_in("1")))["user"] == "ana"
+    assert (await one.gateway.http.delete("/api/v1/users/ana", headers=root)).status_code == 204
+    for subject in ("1", "2"):
+        assert (await one.me(await one.sign_in(subject)))["user"].startswith("ana-")
+    assert (await one.gateway.http.post("/api/v1/users", json={"user": "ana"}, headers=root)).status_code == 201
+
+
+async def test_a_name_is_not_taken_over_while_its_user_is_being_removed(one: World) -> None:
+    one.provider.say("1", preferred_username="ana")
+    await one.gateway.people.add("ana")
+    back = await one.browser.signed_in((await one.begin()).headers["location"], "1")
+    async with one.gateway.deployer.sessions.begin() as session:
+        await delete_user(session, await session.get_one(User, "ana"))
+        coming = asyncio.create_task(one.come_back(back))
+        await until_blocked(one.gateway)
+    assert (await one.me(await coming))["user"].startswith("ana-")
+
+
+async def test_nobody_waits_with_an_address_for_its_owner_to_come(
+    environment: dict[str, str], tmp_path: Path, provider: OpenIdProvider
+) -> None:
+    """One that is not trusted may say anything of an address. What a trusted one says must not lead to its user."""
+    public = settings(provider, name="public", client_id="public", client_secret=None)
+    trusting = settings(provider, trusts_email=True)
+    async with world(environment, tmp_path, provider, trusting, public) as two:
+        provider.say("evil", preferred_username="evil", email="ana@corp.test", email_verified=True)
+        assert (await two.me(await two.sign_in("evil", provider="public")))["email"] == "ana@corp.test"
+        provider.say("ana", preferred_username="ana", email="ana@corp.test", email_verified=True)
+        assert (await two.me(await two.sign_in("ana", provider="corp")))["user"] == "ana"
+        async with two.gateway.deployer.sessions.begin() as session:
+            session.add_all([User(id="one", email="bo@corp.test"), User(id="two", email="BO@corp.test")])
+        provider.say("bo", preferred_username="bo", email="bo@corp.test", email_verified=True)
+        assert (await two.me(await two.sign_in("bo", provider="corp")))["user"] == "bo"  # which of them nobody knows
 
 
 async def test_an_existing_user_is_known_by_a_verified_address_where_that_is_trusted(

@@ -145,7 +145,7 @@ async def _finish(
     person = person_of(await client.claims(login, code=code, issuer=iss), client.provider)
     attempt.succeeded()
     async with core.sessions.begin() as session:
-        user = await commands.admit(session, person, client.provider)
+        user = await commands.admit(session, person, client.provider, all_providers=parts.settings.oidc_providers)
         request.state.user = user.id
         started = await begin(
             session,

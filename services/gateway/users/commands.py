@@ -13,7 +13,7 @@ from services.gateway.users.queries import active_admins
 from shared import outbox
 from shared.errors import NameTaken
 from shared.events.gateway import USER_CHANGED, USER_CREATED
-from shared.schema import User
+from shared.schema import FormerUser, User
 
 _ADMINS = 0x61646D  # "adm": who is an administrator changes one transaction at a time
 
@@ -61,8 +61,10 @@ async def change_user(session: AsyncSession, row: User, changes: dict[str, Any])
 
 
 async def delete_user(session: AsyncSession, row: User) -> None:
-    """With the user go sign-ins and memberships; what the user made stays. Raises LastAdmin."""
+    """With the user go sign-ins and memberships; what the user made stays, and the name is remembered. Raises
+    LastAdmin."""
     await _keep_an_admin(session, row)
+    await session.execute(insert(FormerUser).values(id=row.id).on_conflict_do_nothing())
     await session.execute(delete(User).where(User.id == row.id))
     await outbox.append(session, USER_CHANGED, row.id, user=row.id)
 

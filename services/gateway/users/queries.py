@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.errors import NotFound
-from shared.schema import ServiceAccount, User
+from shared.schema import FormerUser, ServiceAccount, User
 
 
 async def user_of(session: AsyncSession, user: str, *, for_update: bool = False) -> User:
@@ -30,6 +30,11 @@ async def count_users(session: AsyncSession, *, q: str | None) -> int:
 
 async def is_of_service(session: AsyncSession, user: str) -> bool:
     return await session.get(ServiceAccount, user) is not None
+
+
+async def is_former(session: AsyncSession, user: str) -> bool:
+    """Whether somebody had this name who was removed."""
+    return await session.get(FormerUser, user) is not None
 
 
 async def active_admins(session: AsyncSession) -> set[str]:
