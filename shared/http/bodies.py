@@ -1,7 +1,8 @@
 """Request bodies: what is held in memory is bounded, and JSON is what RFC 8259 says.
 
 `NaN`, invalid UTF-8 and lone surrogates are no JSON (PostgreSQL could not store them either), and nesting is bounded,
-since recursion lurks in whatever handles the value afterwards. Uploads are read with `stream()` and have limits of
+since recursion lurks in whatever handles the value afterwards. Forms are bounded like the rest, in parts or not: the
+framework would spool a file in one to the disk, whoever sends it. Uploads are read with `stream()` and have limits of
 their own.
 """
 
@@ -25,10 +26,6 @@ class BoundedRequest(Request):
     @property
     def has_body(self) -> bool:
         return self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
-
-    @property
-    def is_multipart(self) -> bool:
-        return self.headers.get("content-type", "").lower().startswith("multipart/")
 
     async def body(self) -> bytes:
         # FastAPI passes an HTTPException on, and would turn any other error here into its own 400.

@@ -85,7 +85,7 @@ class TransactionRoute(APIRoute):
                 raise
 
         async def in_transaction(request: BoundedRequest) -> Response:
-            streamed = request.is_multipart or (request.has_body and not declares_body)
+            streamed = request.has_body and not declares_body
             if not streamed:
                 await request.body()  # before there is a connection that a slow client could hold
             core = request.app.state.core

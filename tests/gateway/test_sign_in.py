@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import itertools
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -160,6 +161,22 @@ async def test_bodies_that_are_no_forms_are_refused(gateway: Gateway) -> None:
         answer = await gateway.http.post(TOKEN, content=body, headers={"Content-Type": kind})
         assert (answer.status_code, body, kind) == (400, body, kind)
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_form_with_a_file_fills_no_disk(gateway: Gateway) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        yield b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n'
+        while sent < 100:
+            sent += 1
+            yield b"a" * 2**20
+
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = await gateway.http.post(TOKEN, content=endless(), headers=kind)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert sent < 10
 
 
 async def test_a_disabled_user_is_out_at_once(gateway: Gateway, ana: str) -> None:
