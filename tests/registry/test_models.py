@@ -1,5 +1,7 @@
 """Models: search over all one may see, aliases, merge patches, ETags."""
 
+import itertools
+
 from tests.registry.world import Registry, code
 
 
@@ -38,6 +40,7 @@ async def test_search_by_words_group_framework_tag_and_mine(registry: Registry) 
         "group=risk": ["churn", "resnet50"],
         "group=risk&group=fraud&framework=pytorch": ["rings", "resnet50"],
         "framework=pytorch&framework=sklearn": ["rings", "churn", "resnet50"],
+        "framework=pytorch&framework=sklearn&framework=pytorch&sort=-created_at": ["resnet50", "churn", "rings"],
         "tag=tabular": ["cards-2024", "churn"],
         "tag=tabular&tag=LIVE": ["cards-2024"],
         "sort=-created_at": ["resnet50", "churn", "rings", "cards-2024"],
@@ -55,16 +58,17 @@ async def test_search_by_words_group_framework_tag_and_mine(registry: Registry) 
 
 async def test_pages_are_stable_while_models_come(registry: Registry) -> None:
     await _make_some(registry)
-    for sort in ("name", "-created_at", "-updated_at"):
-        before = await _names(registry, "")
+    sorts, filters = ("name", "-created_at", "-updated_at"), ("", "&framework=xgboost&framework=sklearn")
+    for number, (sort, of) in enumerate(itertools.product(sorts, filters)):
+        before = await _names(registry, of)
         seen, cursor = [], ""
         while True:
-            query = f"/models?limit=1&count=true&sort={sort}{cursor}"
+            query = f"/models?limit=1&count=true&sort={sort}{of}{cursor}"
             page = (await registry.call("GET", query, by=registry.admin)).json()
             seen += [model["name"] for model in page["items"]]
             if not cursor:  # one more, that comes before the cursor in this order
                 assert page["total"] == len(before)
-                await registry.make("/models", {"group": "fraud", "name": f"aaa{sort.strip('-_').replace('_', '-')}"})
+                await registry.make("/models", {"group": "fraud", "name": f"aaa{9 - number}", "framework": "sklearn"})
             if page["next"] is None:
                 break
             cursor = f"&cursor={page['next']}"

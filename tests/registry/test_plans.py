@@ -28,6 +28,7 @@ LISTS = [
     "group=g3&group=g70",
     "framework=sklearn",
     "framework=custom",
+    "framework=custom&framework=onnx",
     "tag=tag0",
     "tag=tag250",
     "tag=tag0&tag=tag7",
@@ -100,6 +101,12 @@ async def test_every_query_uses_its_indexes(seeded: tuple[Registry, Watched]) ->
         for query in LISTS:
             for sort in ("name", "-created_at", "-updated_at"):
                 looked += await _check(registry, watched, "GET", f"/models?sort={sort}&{query}", by=by)
+    for sort, index in (("name", "group_id_name"), ("-updated_at", "updated_at_id")):
+        await _check(
+            registry, watched, "GET", f"/models?framework=custom&framework=onnx&sort={sort}", by=registry.admin
+        )
+        plan = json.dumps(await _explain(registry, *watched.caught[-1]))
+        assert plan.count(f'"ix_models_framework_{index}"') == 2, plan  # each of them as far as the page reaches
     first = (await registry.call("GET", "/models?group=g0&limit=1", by=registry.admin)).json()["items"][0]
     model = f"/models/g0/{first['name']}"
     body = {"artifact": await registry.uploaded(b"model"), "curves": {"loss": [[1, 2], [2, 1]]}}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, func, literal, select, true, tuple_
+from sqlalchemy import ColumnElement, Row, Select, Subquery, func, literal, select, true, tuple_, union_all
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,6 +24,30 @@ class Filter:
     tags: Sequence[str] = ()
     created_by: str | None = None
 
+
+@dataclass(frozen=True)
+class _Order:
+    """Names of columns, what they hold, and whether the largest come first."""
+
+    columns: tuple[str, ...]
+    kinds: tuple[type, ...]
+    descending: bool
+
+    def of(self, table: object) -> list[ColumnElement[Any]]:
+        """For ORDER BY. `table` has the columns as its attributes."""
+        columns = [getattr(table, name) for name in self.columns]
+        return [each.desc() for each in columns] if self.descending else columns
+
+    def follows(self, key: tuple[Any, ...]) -> ColumnElement[bool]:
+        place = tuple_(*(getattr(Model, name) for name in self.columns))
+        return place < key if self.descending else place > key
+
+
+_ORDERS = {
+    "name": _Order(("group_id", "name"), (str, str), descending=False),
+    "-created_at": _Order(("id",), (int,), descending=True),  # ids rise with time
+    "-updated_at": _Order(("updated_at", "id"), (datetime, int), descending=True),
+}
 
 Found = Row[Model, int | None, Any, dict[str, int] | None]
 """A model; its latest version's number and metrics; its aliases."""
@@ -57,24 +81,12 @@ async def page(
     total = None
     if paging.count:
         total = (await session.execute(select(func.count()).select_from(Model).where(*conditions))).scalar_one()
+    order = _ORDERS[sort]
+    if key := after(paging, *order.kinds):
+        conditions.append(order.follows(key))
     # The page is cut before the latest versions are looked up, so that these are looked up for the page only.
-    ids = select(Model.id).where(*conditions).limit(paging.limit + 1)
-    order: tuple[ColumnElement[Any], ...]
-    match sort:
-        case "name":
-            order = (Model.group_id.asc(), Model.name.asc())
-            if key := after(paging, str, str):
-                ids = ids.where(tuple_(Model.group_id, Model.name) > key)
-        case "-created_at":
-            order = (Model.id.desc(),)  # ids rise with time
-            if key := after(paging, int):
-                ids = ids.where(Model.id < key[0])
-        case _:
-            order = (Model.updated_at.desc(), Model.id.desc())
-            if key := after(paging, datetime, int):
-                ids = ids.where(tuple_(Model.updated_at, Model.id) < key)
-    cut = ids.order_by(*order).subquery()
-    rows = await session.execute(_with_latest().join(cut, cut.c.id == Model.id).order_by(*order))
+    cut = _cut(conditions, order, frameworks=wanted.frameworks, limit=paging.limit + 1)
+    rows = await session.execute(_with_latest().join(cut, cut.c.id == Model.id).order_by(*order.of(Model)))
     return rows.all(), total
 
 
@@ -87,6 +99,21 @@ async def numbers(session: AsyncSession, model_id: int, *, lock: bool = False) -
     """Of its versions. `lock` holds these against deployments that would come to stand on them."""
     statement = select(ModelVersion.number).where(ModelVersion.model_id == model_id).order_by(ModelVersion.number)
     return (await session.execute(statement.with_for_update() if lock else statement)).scalars().all()
+
+
+def _cut(
+    conditions: Sequence[ColumnElement[bool]], order: _Order, *, frameworks: Sequence[str], limit: int
+) -> Subquery:
+    """The ids of the page. Each of several frameworks is gone through in the order of its own index, as far as the page
+    reaches: with all of them in one condition PostgreSQL goes through the models of the others as well."""
+    wanted = dict.fromkeys(("id", *order.columns))
+    models = select(*(getattr(Model, name) for name in wanted)).where(*conditions)
+    parts = [models.where(Model.framework == each) for each in dict.fromkeys(frameworks)] or [models]
+    firsts = [each.order_by(*order.of(Model)).limit(limit) for each in parts]
+    if len(firsts) == 1:
+        return firsts[0].subquery()
+    together = union_all(*firsts).subquery()
+    return select(together.c.id).order_by(*order.of(together.c)).limit(limit).subquery()
 
 
 def _with_latest() -> Select[Model, int | None, Any, dict[str, int] | None]:
