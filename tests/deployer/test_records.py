@@ -13,6 +13,7 @@ from services.deployer.records import Loaded, Records
 from services.deployer.steps import Step
 from shared.reconcile import Fence, LeaseLost
 from tests.deployer.conftest import Deployer, eventually
+from tests.support.waiting import until
 
 BLOCKED = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
@@ -74,6 +75,7 @@ async def test_who_is_overtaken_while_waiting_writes_nothing(deployer: Deployer,
     """Not even what does not have to wait: steps, replicas, events."""
     records, loaded = await settled(deployer)
     fence = await claim(deployer)
+    await until(lambda: other.fetchval("SELECT count(*) = 0 FROM outbox"))  # then nothing moves by itself
     tables = ("deployment_steps", "outbox", "bus_messages")
     counts = f"SELECT {', '.join(f'(SELECT count(*) FROM {table})' for table in tables)}"
     before = await other.fetchrow(counts)

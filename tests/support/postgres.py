@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -15,6 +13,7 @@ from typing import NoReturn
 from uuid import uuid4
 
 import asyncpg
+import psutil
 
 from deploy.embedded.postgres import Postgres
 from tests.support.ports import free_port
@@ -43,7 +42,7 @@ class Server:
         """Until it answers; nothing if it does."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            # After a kill the first attempts may fail: the old server's processes have still to notice.
+            # After a kill the first attempts may fail: its shared memory takes a moment to be free.
             if self._process is None or self._process.poll() is not None:
                 self._process = self._spawn()
             with contextlib.suppress(OSError, asyncpg.PostgresError):
@@ -54,9 +53,12 @@ class Server:
 
     def kill(self) -> None:
         """SIGKILL to every process of the server at once."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process is not None and self._process.poll() is None:
+            server = psutil.Process(self._process.pid)
+            server.suspend()  # it makes no more of them meanwhile
+            for each in (*server.children(recursive=True), server):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
             self._process.wait()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
