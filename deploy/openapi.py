@@ -18,8 +18,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.openapi_conventions import describe
-
 SERVICES = ("registry", "deployer", "gateway", "metrics")
 FILE = Path(__file__).parents[1] / "docs" / "openapi.json"
 
@@ -53,15 +51,14 @@ def merge(documents: Mapping[str, Json]) -> Json:
                 operations[name] = service
         for kind, entries in own.get("components", {}).items():
             components.setdefault(kind, {}).update(entries)
-    merged = {
+    return {
         "openapi": next(iter(documents.values()))["openapi"],
         "info": _INFO,
         "servers": [{"url": "/"}],
+        "tags": [tag for each in documents.values() for tag in each.get("tags", ())],
         "paths": dict(sorted(paths.items())),
         "components": {kind: dict(sorted(entries.items())) for kind, entries in sorted(components.items())},
     }
-    describe(merged)
-    return merged
 
 
 def _without_clashes(service: str, document: Json, components: Mapping[str, Json]) -> Json:

@@ -111,6 +111,13 @@ def create_with(settings: DeployerSettings, *, core: Core, platform: AbstractAsy
         core=core,
         rules=TABLE["deployer"],
         routers=[deployments.router, versions.router, revisions.router, replicas.router, runtimes.router],
+        tags={
+            "deployments": "A stable address with live versions of models behind it.",
+            "versions": "The live versions behind one address.",
+            "revisions": "The history of a deployment, kept for good.",
+            "replicas": "What runs, what it printed, and what the platform did.",
+            "runtimes": "Ways to serve a model.",
+        },
         lifespan=running,
         ready=ready,
         lacking=lacking,

@@ -1,14 +1,13 @@
 """Parameters that the gateway's routes share. The dependencies are `async`, since FastAPI runs others in threads."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Depends, Path, Query, Request
 
 from services.gateway.sign_ins.domain import Origin
 from shared.http import DnsLabel, PageQuery
 from shared.http.addresses import address_of
-from shared.http.problems import documented
 
 DeploymentId = Annotated[DnsLabel, Path(alias="id", description="of the deployment", examples=["churn"])]
 
@@ -31,16 +30,6 @@ async def _origin(request: Request) -> Origin:
 
 
 CurrentOrigin = Annotated[Origin, Depends(_origin)]
-
-Responses = dict[int | str, dict[str, Any]]
-
-
-def problems(**descriptions: str) -> Responses:
-    """Errors of a route beside those that every route may answer: `problems(_409="…")`."""
-    return {int(status[1:]): documented(text) for status, text in descriptions.items()}
-
-
-MOVED_ON = "It has changed since the ETag given in If-Match"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.metrics import parameters, queries, render, schemas
@@ -19,6 +19,7 @@ __all__ = ["create_router"]
 _OF_A_DEPLOYMENT = ("version", "client", "code")
 _OF_THE_PLATFORM = ("group", "deployment", "code")
 
+DeploymentId = Annotated[DnsLabel, Path(description="the deployment's id", examples=["churn"])]
 Groups = Annotated[list[DnsLabel] | None, Query(description="only these groups", max_length=100)]
 Deployments = Annotated[list[DnsLabel] | None, Query(description="only these deployments", max_length=200)]
 
@@ -37,7 +38,7 @@ def create_router(*, kept: Mapping[int, float], finest: int) -> APIRouter:
     )
     async def get_deployment_metrics(
         *,
-        id: DnsLabel,  # noqa: A002  # the path's name for it
+        id: DeploymentId,  # noqa: A002  # the path's name for it
         caller: CurrentCaller,
         unit: CurrentUnit,
         span: Span,
@@ -59,7 +60,7 @@ def create_router(*, kept: Mapping[int, float], finest: int) -> APIRouter:
     )
     async def get_deployment_metrics_summary(
         *,
-        id: DnsLabel,  # noqa: A002 - the API's word
+        id: DeploymentId,  # noqa: A002 - the API's word
         caller: CurrentCaller,
         unit: CurrentUnit,
         span: Span,

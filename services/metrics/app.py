@@ -53,6 +53,7 @@ def create() -> tuple[MetricsSettings, FastAPI]:
         core=core,
         rules=TABLE["metrics"],
         routers=[router],
+        tags={"metrics": "Rates, errors and latencies, as series and as totals."},
         lifespan=beside_the_api,
         ready=ready,
         exposition=partial(exposition.endpoints, core.sessions),

@@ -28,7 +28,7 @@ class Series(BaseModel):
 class Figures(BaseModel):
     """Totals over the whole range."""
 
-    requests: int = Field(examples=[1000])
+    requests: int = Field(description="all of them", examples=[1000])
     successes: int = Field(description="all but 4xx and 5xx", examples=[990])
     client_errors: int = Field(description="4xx", examples=[7])
     server_errors: int = Field(description="5xx", examples=[3])
@@ -47,19 +47,19 @@ class Metrics(BaseModel):
     end: Timestamp = Field(serialization_alias="to", description="`to`, aligned to the step")
     step: int = Field(description="seconds from point to point, in effect", examples=[60])
     summary: Figures = Field(description="of the whole range, over all series; latencies only if they are asked for")
-    series: list[Series]
+    series: list[Series] = Field(description="one for each metric, and each combination of what `by` names")
 
 
 class ClientFigures(BaseModel):
     """Totals over the whole range; latencies are not told apart by client."""
 
     client: str | None = Field(description="null: public, or refused before it was known", examples=["ana"])
-    requests: int
-    successes: int
-    client_errors: int
-    server_errors: int
-    requests_per_second: float
-    success_rate: float | None
+    requests: int = Field(description="all of them", examples=[1000])
+    successes: int = Field(description="all but 4xx and 5xx", examples=[990])
+    client_errors: int = Field(description="4xx", examples=[7])
+    server_errors: int = Field(description="5xx", examples=[3])
+    requests_per_second: float = Field(description="mean over the range", examples=[0.278])
+    success_rate: float | None = Field(description="successes / requests; null without requests", examples=[0.99])
 
 
 class VersionFigures(Figures):
@@ -67,23 +67,26 @@ class VersionFigures(Figures):
 
 
 class DeploymentFigures(Figures):
-    deployment: str = Field(examples=["churn"])
-    uid: str = Field(description="tells deployments apart that had the same id one after the other")
-    group: str = Field(examples=["risk"])
+    deployment: str = Field(description="its id", examples=["churn"])
+    uid: str = Field(
+        description="tells deployments apart that had the same id one after the other",
+        examples=["0b1f6a52-7d3c-4d0e-9b7e-2d6f5f0a9c11"],
+    )
+    group: str = Field(description="the deployment's", examples=["risk"])
 
 
 class Summary(BaseModel):
-    start: Timestamp = Field(serialization_alias="from")
-    end: Timestamp = Field(serialization_alias="to")
+    start: Timestamp = Field(description="`from`, aligned", serialization_alias="from")
+    end: Timestamp = Field(description="`to`, aligned", serialization_alias="to")
     total: Figures
     codes: dict[str, int] = Field(description="requests by status code", examples=[{"200": 990, "404": 7, "503": 3}])
-    versions: list[VersionFigures]
-    clients: list[ClientFigures]
+    versions: list[VersionFigures] = Field(description="one for each version that was called")
+    clients: list[ClientFigures] = Field(description="one for each client that has called")
 
 
 class PlatformSummary(BaseModel):
-    start: Timestamp = Field(serialization_alias="from")
-    end: Timestamp = Field(serialization_alias="to")
+    start: Timestamp = Field(description="`from`, aligned", serialization_alias="from")
+    end: Timestamp = Field(description="`to`, aligned", serialization_alias="to")
     total: Figures
     codes: dict[str, int] = Field(description="requests by status code", examples=[{"200": 990, "404": 7, "503": 3}])
     deployments: list[DeploymentFigures] = Field(description="those with requests, the busiest first, at most `limit`")

@@ -1,4 +1,4 @@
-"""What the registry's routes are called with: path and query parameters, and the errors that they document."""
+"""What the registry's routes are called with: path and query parameters."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -7,7 +7,6 @@ from fastapi import Depends, Path, Query
 
 from shared.errors import ValidationFailed
 from shared.http import PageQuery
-from shared.http.problems import documented
 
 _LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 
@@ -31,18 +30,6 @@ async def _dry_run(
 DRY_RUN = [Depends(_dry_run)]
 
 Words = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="words to search for")]
-
-_MEANINGS = {
-    409: "The state of the resource forbids this",
-    412: "The resource has changed since the ETag in If-Match",
-    413: "The body is too large",
-    416: "The range is not within the bytes",
-}
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For a route's `responses`: errors beyond those that every route may answer."""
-    return {status: documented(_MEANINGS[status]) for status in statuses}
 
 
 def after(paging: PageQuery, *kinds: type) -> tuple[Any, ...] | None:

@@ -7,7 +7,7 @@ conventions of docs/api.md. Services bring routers.
 
 from shared.http.app import create_app
 from shared.http.auth import Caller, CurrentCaller
-from shared.http.etags import TAGGED, IfMatch, check_match, content_etag, etag
+from shared.http.etags import TAGGED, IfMatch, check_match, content_etag, described, etag
 from shared.http.pages import Page, PageQuery, Paging
 from shared.http.schemas import Body, DnsLabel, Timestamp
 from shared.http.transaction import CurrentUnit, TransactionRoute, Unit
@@ -29,5 +29,6 @@ __all__ = [
     "check_match",
     "content_etag",
     "create_app",
+    "described",
     "etag",
 ]

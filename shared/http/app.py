@@ -1,6 +1,6 @@
 """Builds a service's HTTP application."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -10,9 +10,11 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.routing import BaseRoute
 
+from shared.errors import ValidationFailed
 from shared.http import problems
 from shared.http.auth import needs_caller
 from shared.http.context import RequestContext
+from shared.http.openapi import describe
 from shared.http.transaction import TransactionRoute
 from shared.permissions import Rules
 from shared.service import Core
@@ -45,15 +47,19 @@ _CORS: dict[str, Any] = {
 
 
 class _Application(FastAPI):
-    """Describes the problem documents that its routes refer to."""
+    """Says of itself what we all have in common, and describes the problem documents that its routes refer to."""
 
-    def __init__(self, *, kinds: Sequence[type[problems.Problem]], **options: Any) -> None:
+    def __init__(self, *, rules: Rules, kinds: Sequence[type[problems.Problem]], **options: Any) -> None:
         super().__init__(**options)
+        self._rules = rules
         self._kinds = kinds
 
     def openapi(self) -> dict[str, Any]:
-        document = super().openapi()
+        if self.openapi_schema:
+            return self.openapi_schema
+        document = super().openapi()  # which keeps it
         document.setdefault("components", {}).setdefault("schemas", {}).update(problems.schemas(self._kinds))
+        describe(document, self._rules)
         return document
 
 
@@ -69,12 +75,13 @@ def create_app(
     lacking: Ready | None = None,
     exposition: Exposition | None = None,
     kinds: Sequence[type[problems.Problem]] = (),
+    tags: Mapping[str, str] | None = None,
 ) -> FastAPI:
     """An application with our conventions. `core` is opened when it starts and closed when it stops.
 
     `rules` say who may use which of its routes. Raises ValueError unless each decides about one, and all have theirs.
     `ready` says why the service cannot work, and `lacking` what it does without for a while.
-    `kinds` are the problem documents of its own that its routes describe.
+    `kinds` are the problem documents of its own that its routes describe; `tags` say what its are.
     """
 
     @asynccontextmanager
@@ -83,23 +90,19 @@ def create_app(
             yield
 
     app = _Application(
+        rules=rules,
         kinds=(problems.Problem, *kinds),
         title=title,
         version="1",
         lifespan=running,
         openapi_url="/openapi.json",
+        openapi_tags=[{"name": name, "description": said} for name, said in (tags or {}).items()],
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         # The operation ids are the names of the functions: generated clients get methods with good names.
         generate_unique_id_function=lambda route: route.name,
-        responses={
-            401: problems.documented("The caller is not known"),
-            403: problems.documented("The caller may not do this"),
-            404: problems.documented("There is no such thing, or the caller may not see it"),
-            422: problems.documented("A field is wrong"),
-            503: problems.documented("A part that is needed is away"),
-        },
+        responses=problems.raises(ValidationFailed),  # or FastAPI describes its own
     )
     app.state.core = core
     app.state.rules = rules

@@ -17,6 +17,11 @@ IfMatch = Annotated[
 """Declare it as `if_match: IfMatch = None`: without the default the header would be required."""
 
 
+def described(*headers: str) -> dict[str, Any]:
+    """For a route that answers with them and others of its kind do not; `shared.http.openapi` says what they are."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
+
+
 def etag(version: int) -> str:
     return f'"{version}"'
 
@@ -25,8 +30,8 @@ def content_etag(content: bytes) -> str:
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
-TAGGED: dict[int | str, dict[str, Any]] = {200: {"headers": {"ETag": {"schema": {"type": "string"}}}}}
-"""One of a route's `responses`, where nothing else says that its answer has an ETag."""
+TAGGED: dict[int | str, dict[str, Any]] = {200: {"headers": described("ETag")}}
+"""One of a route's `responses`, where no `If-Match` says already that its answer has an ETag."""
 
 
 def check_match(if_match: str | None, version: int) -> None:

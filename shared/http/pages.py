@@ -20,9 +20,16 @@ Row = TypeVar("Row")
 
 
 class Page(BaseModel, Generic[T]):
-    items: list[T]
-    next: str | None = Field(description="give it back as `cursor` for the next page; null on the last")
-    total: int | None = Field(default=None, description="only with count=true", exclude_if=lambda total: total is None)
+    items: list[T] = Field(description="at most `limit` of them")
+    next: str | None = Field(
+        description="give it back as `cursor` for the next page; null on the last", examples=["WyJyaXNrIl0"]
+    )
+    total: int | None = Field(
+        default=None,
+        description="number of all items, with `count=true` only",
+        examples=[1],
+        exclude_if=lambda total: total is None,
+    )
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ _STATUS: dict[type[errors.MoorageError], int] = {
     errors.VersionConflict: 412,
     errors.QuotaExceeded: 403,
     errors.TooLarge: 413,
+    errors.RangeNotSatisfiable: 416,
     errors.TooManyRequests: 429,
     errors.Unavailable: 503,
 }
@@ -44,7 +45,6 @@ _OF_STATUS = {  # what the framework itself answers
     406: ("not_acceptable", "No such representation"),
     413: ("too_large", "The body is too large"),
     415: ("unsupported_media_type", "The media type is not supported"),
-    416: ("range_not_satisfiable", "The range is not within the bytes"),
 }
 
 _MOST_FIELD_ERRORS = 50  # a body of a hundred thousand unknown fields is answered like one of fifty
@@ -68,25 +68,36 @@ def _plain(value: object) -> object:
 
 class FieldError(BaseModel):
     pointer: str = Field(description="JSON pointer into the body, or query/…, path/…, header/…", examples=["/replicas"])
-    message: str = Field(examples=["must be at least 1"])
+    message: str = Field(description="what is wrong about it", examples=["must be at least 1"])
 
 
 class Problem(BaseModel):
     """An RFC 9457 problem document. Facts about the problem (`requested`, `used`, `limit` …) are further members."""
 
-    type: str = Field(examples=["/docs/errors#not_found"])
-    title: str = Field(examples=["There is no such thing"])
-    status: int = Field(examples=[404])
-    detail: str = Field(description="what happened and what to do")
-    code: str = Field(description="stable; one section each in docs/errors.md", examples=["not_found"])
-    request_id: str | None = None
+    type: str = Field(description="where the code is explained", examples=["/docs/errors#not_found"])
+    title: str = Field(description="the code in words", examples=["There is no such thing"])
+    status: int = Field(description="of the answer", examples=[404])
+    detail: str = Field(
+        description="what happened and what to do", examples=["There is no group risk that you may see."]
+    )
+    code: str = Field(description="stable; each has its section in docs/errors.md", examples=["not_found"])
+    request_id: str | None = Field(
+        default=None, description="the answer's `X-Request-Id`", examples=["0f8a5c3e9d7b4f6a8c1e2d3b4a5f6c7d"]
+    )
     errors: list[FieldError] | None = Field(default=None, description="which fields are wrong")
 
 
-def documented(description: str, kind: type[Problem] = Problem) -> dict[str, Any]:
-    """One of a route's `responses`. FastAPI would describe a `model` as application/json; `create_app` adds `kind`."""
-    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
-    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
+def raises(*kinds: type[errors.MoorageError], document: type[Problem] = Problem) -> dict[int | str, dict[str, Any]]:
+    """A route's `responses`, or some of them: the errors that are its own. What it has with others is added later.
+
+    Not by a `model`, which FastAPI would describe as application/json: `create_app` adds the schema of `document`.
+    """
+    found: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        body = {"schema": {"$ref": f"#/components/schemas/{document.__name__}"}, "examples": {}}
+        answer = found.setdefault(status_of(kind), {"description": kind.title, "content": {MEDIA_TYPE: body}})
+        answer["content"][MEDIA_TYPE]["examples"][kind.code] = {"$ref": f"#/components/examples/{kind.code}"}
+    return found
 
 
 def schemas(kinds: Sequence[type[Problem]]) -> dict[str, Any]:
@@ -120,18 +131,20 @@ def problem(
     return ProblemResponse(content, status_code=status, headers=headers)
 
 
-def status_of(error: errors.MoorageError) -> int:
-    return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+def status_of(kind: type[errors.MoorageError]) -> int:
+    return next(_STATUS[each] for each in kind.__mro__ if each in _STATUS)
 
 
 def render(error: errors.MoorageError) -> ProblemResponse:
-    status = status_of(error)
+    status = status_of(type(error))
     facts = dict(error.facts)
     headers: dict[str, str] = {}
     if isinstance(error, errors.ValidationFailed):
         facts["errors"] = [{"pointer": p.pointer, "message": p.message} for p in error.problems]
     if isinstance(error, errors.InvalidToken):
         headers["WWW-Authenticate"] = f'{error.scheme} realm="moorage"'
+    if isinstance(error, errors.RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, errors.TooManyRequests | errors.Unavailable):
         headers["Retry-After"] = str(max(1, round(error.retry_after)))
     return problem(status, error.code, error.title, error.detail, facts=facts, headers=headers)

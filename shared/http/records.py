@@ -36,7 +36,7 @@ async def denied(request: Request, error: MoorageError, *, action: str) -> None:
     if not known and isinstance(error, InvalidToken) and request.method in _READS:
         return
     act = _act(
-        request, outcome="denied", status=status_of(error), code=error.code, action=action, path=request.url.path
+        request, outcome="denied", status=status_of(type(error)), code=error.code, action=action, path=request.url.path
     )
     core = request.app.state.core
     if not core.denials.take(act.user if known and act.user else act.address):

@@ -16,6 +16,14 @@ from fastapi.responses import StreamingResponse
 
 MEDIA_TYPE = "text/event-stream"
 
+EVENTS = {
+    MEDIA_TYPE: {
+        "schema": {"type": "string"},
+        "example": 'id: 1815\nevent: changed\ndata: {"id": "churn", "generation": 8}\n\n',
+    }
+}
+"""For the `content` of a route's answer."""
+
 LastEventId = Annotated[
     str | None, Header(alias="Last-Event-ID", max_length=200, description="the id of the last event seen")
 ]

@@ -29,8 +29,6 @@ CHECKS = [
 ]
 MIB = 1 << 20
 
-schemathesis.serializer.alias("application/partial-upload", "application/octet-stream")
-
 
 @pytest.fixture
 async def sessions(database_url: str) -> AsyncIterator[Sessions]:

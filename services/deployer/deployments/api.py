@@ -1,18 +1,18 @@
 """`/deployments`, one deployment, and what can be done to it as a whole."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
 from services.deployer.deployments import queries
 from services.deployer.deployments.dependencies import (
+    CHANGES,
     Answering,
     CreatingCommands,
     CurrentCommands,
     DeploymentId,
     Message,
     PublicUrl,
-    Responses,
     answer,
 )
 from services.deployer.deployments.schemas import (
@@ -25,10 +25,10 @@ from services.deployer.deployments.schemas import (
 )
 from services.deployer.deployments.views import document
 from services.deployer.deployments.watching import parse_list_id, watch_list, watch_one
-from shared.errors import NotFound
+from shared.errors import NameTaken, NotFound
 from shared.http import CurrentCaller, CurrentUnit, DnsLabel, Page, Paging, TransactionRoute
-from shared.http.problems import documented
-from shared.http.streams import LastEventId, event_stream, wants_events
+from shared.http.problems import raises
+from shared.http.streams import EVENTS, LastEventId, event_stream, wants_events
 
 router = APIRouter(
     route_class=TransactionRoute, tags=["deployments"], generate_unique_id_function=lambda route: route.name
@@ -36,22 +36,14 @@ router = APIRouter(
 
 Phase = Literal["Deploying", "Deployed", "Failed", "Stopping", "Stopped"]
 Sort = Literal["id", "-id", "name", "-name", "updated_at", "-updated_at"]
-_QUOTA: Responses = {
-    403: documented("Not permitted, or over the group's quota: `requested`, `used`, `limit` say by how much")
-}
-_EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
-_CHANGES: Responses = {200: {"content": _EVENTS}}
-_PRECONDITION: Responses = {412: documented("It has changed since the ETag given in If-Match")}
-_TAKEN: Responses = {
-    409: documented("The id or an address is taken, a limit is reached, or the Idempotency-Key was used otherwise")
-}
+_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": EVENTS}}
 
 
 @router.post(
     "/deployments",
     response_model=DeploymentView,
     status_code=201,
-    responses=_QUOTA | _TAKEN,
+    responses=raises(*CHANGES, NameTaken),
     summary="Create a deployment",
 )
 async def create_deployment(body: PostDeployment, commands: CreatingCommands, answering: Answering) -> Response:
@@ -61,7 +53,7 @@ async def create_deployment(body: PostDeployment, commands: CreatingCommands, an
     return await answering.document(accepted, status=201, location=accepted.row.id)
 
 
-@router.get("/deployments", response_model=Page[DeploymentView], responses=_CHANGES, summary="List deployments")
+@router.get("/deployments", response_model=Page[DeploymentView], responses=_EVENTS, summary="List deployments")
 async def list_deployments(
     *,
     request: Request,
@@ -76,7 +68,7 @@ async def list_deployments(
     sort: Annotated[Sort, Query(description="by `updated_at`, rows move while they are changed")] = "id",
     last_event_id: LastEventId = None,
 ) -> Response:
-    """The deployments of the groups that you may read. With `Accept: text/event-stream`: their changes."""
+    """Of all groups. With `Accept: text/event-stream`: their changes."""
     where = queries.Filter(
         visible=caller.visible_groups,
         q=q,
@@ -96,7 +88,7 @@ async def list_deployments(
     return answer({"items": items, "next": following} | ({"total": total} if paging.count else {}))
 
 
-@router.get("/deployments/{id}", response_model=DeploymentView, responses=_CHANGES, summary="One deployment")
+@router.get("/deployments/{id}", response_model=DeploymentView, responses=_EVENTS, summary="One deployment")
 async def get_deployment(
     *,
     deployment: DeploymentId,
@@ -121,7 +113,7 @@ async def get_deployment(
 @router.put(
     "/deployments/{id}",
     response_model=DeploymentView,
-    responses=_QUOTA | _TAKEN | _PRECONDITION | {201: {"model": DeploymentView, "description": "It was created"}},
+    responses=raises(*CHANGES, NameTaken) | {201: {"model": DeploymentView, "description": "It was created"}},
     summary="Apply a deployment",
 )
 async def put_deployment(
@@ -136,7 +128,7 @@ async def put_deployment(
 @router.patch(
     "/deployments/{id}",
     response_model=DeploymentView,
-    responses=_QUOTA | _TAKEN | _PRECONDITION,
+    responses=raises(*CHANGES),
     summary="Change a deployment",
 )
 async def update_deployment(
@@ -147,7 +139,7 @@ async def update_deployment(
     return await answering.document(await commands.patch(deployment, body))
 
 
-@router.delete("/deployments/{id}", status_code=204, responses=_PRECONDITION, summary="Delete a deployment")
+@router.delete("/deployments/{id}", status_code=204, summary="Delete a deployment")
 async def delete_deployment(
     deployment: DeploymentId, commands: CurrentCommands, answering: Answering, message: Message = ""
 ) -> None:
@@ -156,9 +148,7 @@ async def delete_deployment(
     answering.hold(await commands.delete(deployment, message=message))
 
 
-@router.post(
-    "/deployments/{id}/stop", response_model=DeploymentView, responses=_PRECONDITION, summary="Stop a deployment"
-)
+@router.post("/deployments/{id}/stop", response_model=DeploymentView, summary="Stop a deployment")
 async def stop_deployment(
     deployment: DeploymentId, commands: CurrentCommands, answering: Answering, body: Action | None = None
 ) -> Response:
@@ -170,18 +160,19 @@ async def stop_deployment(
 @router.post(
     "/deployments/{id}/start",
     response_model=DeploymentView,
-    responses=_QUOTA | _PRECONDITION,
+    responses=raises(*CHANGES),
     summary="Start a stopped deployment",
 )
 async def start_deployment(
     deployment: DeploymentId, commands: CurrentCommands, answering: Answering, body: Action | None = None
 ) -> Response:
+    """As it was when it was stopped. Its group's quota must hold it again."""
     message = body.message if body else ""
     return await answering.document(await commands.start(deployment, message=message))
 
 
 @router.post(
-    "/deployments/{id}/redeploy", response_model=DeploymentView, responses=_QUOTA | _PRECONDITION, summary="Redeploy"
+    "/deployments/{id}/redeploy", response_model=DeploymentView, responses=raises(*CHANGES), summary="Redeploy"
 )
 async def redeploy_deployment(
     deployment: DeploymentId, commands: CurrentCommands, answering: Answering, body: Action | None = None
@@ -194,7 +185,7 @@ async def redeploy_deployment(
 @router.post(
     "/deployments/{id}/rollback",
     response_model=DeploymentView,
-    responses=_QUOTA | _TAKEN | _PRECONDITION,
+    responses=raises(*CHANGES),
     summary="Roll back to a revision",
 )
 async def roll_back_deployment(

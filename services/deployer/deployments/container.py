@@ -55,7 +55,7 @@ class Secret(Body):
 
 
 class MaskedSecret(BaseModel):
-    secret: Literal[True] = True
+    secret: Literal[True] = Field(default=True, description="there is one, which is not shown")
 
 
 # Image
@@ -85,20 +85,20 @@ class PullSecret(Body):
     """What the registry of a private image asks for. A password that stands does so for its server alone."""
 
     server: RegistryServer
-    username: Username
-    password: Secret
+    username: Username = Field(description="whom the registry knows", examples=["risk-pull"])
+    password: Secret = Field(description="the registry's password or token")
 
 
 class PullSecretPatch(Body):
-    server: RegistryServer | None = None
-    username: Username | None = None
-    password: Secret | None = None
+    server: RegistryServer | None = Field(default=None, description="the registry's host, as the image names it")
+    username: Username | None = Field(default=None, description="whom the registry knows")
+    password: Secret | None = Field(default=None, description="the registry's password or token")
 
 
 class PullSecretView(BaseModel):
-    server: str
-    username: str
-    password: MaskedSecret
+    server: str = Field(description="the registry's host", examples=["registry.example.com"])
+    username: str = Field(description="whom the registry knows", examples=["risk-pull"])
+    password: MaskedSecret = Field(description="which is not shown")
 
 
 # Config files
@@ -170,16 +170,23 @@ ExportedPath = Annotated[
     Field(examples=["/serving/model/mnist"]),
 ]
 ClaimName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=253)]
-Storage = Annotated[Bytes, Field(gt=0, examples=["5Gi"])]
+Storage = Annotated[Bytes, Field(gt=0, examples=[5 * 2**30])]
 
 
 class VolumeClaim(Body):
     """A claim of the group's namespace (`claim`), or one made for this version on a volume with these labels."""
 
-    claim: ClaimName | None = Field(default=None, examples=["shared-models"], exclude_if=_absent)
-    storage: Storage | None = Field(default=None, exclude_if=_absent)
+    claim: ClaimName | None = Field(
+        default=None, description="a claim that is there", examples=["shared-models"], exclude_if=_absent
+    )
+    storage: Storage | None = Field(default=None, description="bytes of one that is made", exclude_if=_absent)
     match_labels: dict[LabelKey, LabelValue] | None = Field(
-        default=None, min_length=1, max_length=20, examples=[{"model": "mnist"}], exclude_if=_absent
+        default=None,
+        description="labels of the volume that it is made on",
+        min_length=1,
+        max_length=20,
+        examples=[{"model": "mnist"}],
+        exclude_if=_absent,
     )
 
     @model_validator(mode="after")
@@ -197,28 +204,30 @@ class VolumeClaim(Body):
 class Nfs(Body):
     """A folder of an NFS server, for many readers and writers."""
 
-    server: Annotated[str, StringConstraints(pattern=rf"^{_HOST}$", max_length=253), Field(examples=["10.0.0.9"])]
-    path: ExportedPath
-    storage: Storage = Field(default=2**30, description="for the books: NFS itself sets no limit")
+    server: Annotated[str, StringConstraints(pattern=rf"^{_HOST}$", max_length=253), Field(examples=["10.0.0.9"])] = (
+        Field(description="its host or address")
+    )
+    path: ExportedPath = Field(description="the exported folder")
+    storage: Storage = Field(default=2**30, description="bytes, for the books: NFS itself sets no limit")
 
 
 class MemoryFolder(Body):
     """A folder in memory. It ends with the replica and counts into its memory."""
 
     size: Storage | None = Field(
-        default=None, description="without it, as much as the replica's memory", exclude_if=_absent
+        default=None, description="bytes; without it, as much as the replica's memory", exclude_if=_absent
     )
 
 
 class Volume(Body):
     """What a replica finds at `mount_path`: exactly one of `pvc`, `nfs` and `memory`."""
 
-    name: DnsLabel
-    mount_path: MountPath
-    read_only: bool = False
-    pvc: VolumeClaim | None = Field(default=None, exclude_if=_absent)
-    nfs: Nfs | None = Field(default=None, exclude_if=_absent)
-    memory: MemoryFolder | None = Field(default=None, exclude_if=_absent)
+    name: DnsLabel = Field(description="unique in the version", examples=["model"])
+    mount_path: MountPath = Field(description="where the replica finds it")
+    read_only: bool = Field(default=False, description="the replica cannot write to it")
+    pvc: VolumeClaim | None = Field(default=None, description="a claim", exclude_if=_absent)
+    nfs: Nfs | None = Field(default=None, description="a folder of an NFS server", exclude_if=_absent)
+    memory: MemoryFolder | None = Field(default=None, description="a folder in memory", exclude_if=_absent)
 
     @model_validator(mode="after")
     def _one_source(self) -> "Volume":
@@ -260,12 +269,16 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 class Service(Body):
     """An address past the gateway, which knows neither clients nor weights: for `access: public` alone."""
 
-    type: Literal["LoadBalancer", "ClusterIP"] = "LoadBalancer"
-    port: Port = 80
+    type: Literal["LoadBalancer", "ClusterIP"] = Field(
+        default="LoadBalancer", description="LoadBalancer: reached from outside the cluster"
+    )
+    port: Port = Field(default=80, description="where it listens")
     external_ips: ExternalIps = Field(default_factory=list)
 
 
 class ServicePatch(Body):
-    type: Literal["LoadBalancer", "ClusterIP"] | None = None
-    port: Port | None = None
-    external_ips: ExternalIps | None = None
+    type: Literal["LoadBalancer", "ClusterIP"] | None = Field(
+        default=None, description="LoadBalancer: reached from outside the cluster"
+    )
+    port: Port | None = Field(default=None, description="where it listens")
+    external_ips: ExternalIps | None = Field(default=None, description="within the networks set for them")

@@ -12,12 +12,21 @@ from services.deployer.deployments.policy import Policy
 from services.deployer.deployments.secrets import EnvVault
 from services.deployer.deployments.views import document
 from services.deployer.deployments.waiting import Timeout, Wait, wait_until
+from services.deployer.errors import (
+    AddressTaken,
+    DeploymentDisabled,
+    UnsupportedByPlatform,
+    VersionLimitReached,
+    WeightsExceedTotal,
+)
 from services.deployer.platforms import Platform
 from services.deployer.settings import DeployerSettings
+from shared.errors import MoorageError, QuotaExceeded
 from shared.http import CurrentCaller, CurrentUnit, DnsLabel, IfMatch, Unit, etag
 from shared.service import Core
 
 __all__ = [
+    "CHANGES",
     "Answering",
     "CreatingCommands",
     "CurrentCommands",
@@ -25,7 +34,6 @@ __all__ = [
     "DryRun",
     "Message",
     "PublicUrl",
-    "Responses",
     "answer",
 ]
 
@@ -33,9 +41,15 @@ DeploymentId = Annotated[DnsLabel, Path(alias="id", description="the deployment'
 DryRun = Annotated[bool, Query(description="answer what would change and whether it fits the quota; change nothing")]
 Message = Annotated[str, Query(max_length=4000, pattern=r"^[^\x00]*$", description="why; kept in the history")]
 
-
-Responses = dict[int | str, dict[str, Any]]
-"""What FastAPI's `responses` takes."""
+CHANGES: tuple[type[MoorageError], ...] = (
+    QuotaExceeded,
+    DeploymentDisabled,
+    VersionLimitReached,
+    WeightsExceedTotal,
+    UnsupportedByPlatform,
+    AddressTaken,
+)
+"""The errors of what changes the versions of a deployment."""
 
 
 def answer(content: Any, *, status: int = 200, generation: int | None = None, location: str | None = None) -> Response:

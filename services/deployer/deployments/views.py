@@ -54,7 +54,7 @@ def document(row: Deployment, route: Route | None, *, public_url: str) -> dict[s
 
 
 def version_view(version: VersionSpec) -> dict[str, Any]:
-    """As `VersionView` describes it."""
+    """As `LiveVersionView` describes it."""
     shown = masked(version)
     return {
         "number": version["number"],

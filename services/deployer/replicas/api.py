@@ -1,12 +1,12 @@
 """`/deployments/{id}/replicas`, what each of them printed, and `/log`: what the platform did, step by step."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from services.deployer.deployments.dependencies import DeploymentId, Responses
+from services.deployer.deployments.dependencies import DeploymentId
 from services.deployer.deployments.queries import deployment as find_deployment
 from services.deployer.deployments.queries import with_history
 from services.deployer.platforms import Platform, PlatformError, ReplicaNotFound
@@ -34,8 +34,12 @@ Number = Annotated[int, Field(ge=1, le=1_000_000)]
 ReplicaId = Annotated[
     str, Path(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=63, description="the replica's id")
 ]
-_TEXT: Responses = {
-    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "lines, oldest first"}
+_LINES = "2031-07-01T12:00:00.000000Z loading /models/1\n2031-07-01T12:00:01.250000Z ready\n"
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "lines, oldest first",
+        "content": {"text/plain": {"schema": {"type": "string"}, "example": _LINES}},
+    }
 }
 
 

@@ -1,6 +1,8 @@
 """`/runtimes`: the serving runtimes, as data."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
 
 from services.deployer.runtimes.catalogue import RUNTIMES, Runtime
 from services.deployer.runtimes.schemas import RuntimeList, RuntimeView
@@ -9,14 +11,18 @@ from shared.http import TAGGED, CurrentCaller, DnsLabel, TransactionRoute, conte
 
 router = APIRouter(route_class=TransactionRoute, tags=["runtimes"])
 
+RuntimeId = Annotated[DnsLabel, Path(description="the runtime's id", examples=["inference"])]
+
 
 @router.get("/runtimes", summary="List the serving runtimes")
 async def list_runtimes(_: CurrentCaller) -> RuntimeList:
+    """Ways to serve a model; a version of a deployment names one."""
     return RuntimeList(items=[_view(runtime) for runtime in RUNTIMES.values()])
 
 
 @router.get("/runtimes/{runtime}", responses=TAGGED, summary="One serving runtime")
-async def get_runtime(runtime: DnsLabel, _: CurrentCaller, response: Response) -> RuntimeView:
+async def get_runtime(runtime: RuntimeId, _: CurrentCaller, response: Response) -> RuntimeView:
+    """What it speaks, what it can load, and how its replicas are started."""
     if runtime not in RUNTIMES:
         raise NotFound.named("runtime", runtime)
     view = _view(RUNTIMES[runtime])

@@ -7,20 +7,20 @@ from fastapi import APIRouter, Path, Response
 
 from services.deployer.deployments import queries
 from services.deployer.deployments.dependencies import (
+    CHANGES,
     Answering,
     CurrentCommands,
     DeploymentId,
     Message,
-    Responses,
     answer,
 )
 from services.deployer.deployments.domain import Spec, VersionSpec
-from services.deployer.deployments.schemas import DeploymentView, NewVersion, PatchVersion, VersionView
+from services.deployer.deployments.schemas import DeploymentView, LiveVersionView, NewVersion, PatchVersion
 from services.deployer.deployments.views import version_view
 from services.deployer.versions.schemas import VersionList
 from shared.errors import NotFound
-from shared.http import CurrentCaller, CurrentUnit, TransactionRoute
-from shared.http.problems import documented
+from shared.http import TAGGED, CurrentCaller, CurrentUnit, TransactionRoute
+from shared.http.problems import raises
 from shared.schema import Deployment
 
 router = APIRouter(
@@ -28,20 +28,16 @@ router = APIRouter(
 )
 
 Number = Annotated[int, Path(ge=1, le=1_000_000, description="the version's number")]
-_REFUSALS: Responses = {
-    403: documented("Not permitted, or over the group's quota: `requested`, `used`, `limit` say by how much"),
-    409: documented("There are as many live versions as there may be, or an address is taken"),
-    412: documented("The deployment has changed since the ETag given in If-Match"),
-}
 
 
 @router.get("/deployments/{id}/versions", response_model=VersionList, summary="List the live versions")
 async def list_versions(deployment: DeploymentId, caller: CurrentCaller, unit: CurrentUnit) -> Response:
+    """As they are wanted; how each of them fares, the deployment's `status` says."""
     row = await _read(deployment, caller, unit)
     return answer({"items": [version_view(version) for version in _versions(row)], "next": None})
 
 
-@router.get("/deployments/{id}/versions/{number}", response_model=VersionView, summary="One live version")
+@router.get("/deployments/{id}/versions/{number}", response_model=LiveVersionView, summary="One live version")
 async def get_version(deployment: DeploymentId, number: Number, caller: CurrentCaller, unit: CurrentUnit) -> Response:
     """Its ETag is the deployment's, which is what changes with it."""
     row = await _read(deployment, caller, unit)
@@ -55,7 +51,7 @@ async def get_version(deployment: DeploymentId, number: Number, caller: CurrentC
     "/deployments/{id}/versions",
     response_model=DeploymentView,
     status_code=201,
-    responses=_REFUSALS,
+    responses=raises(*CHANGES),
     summary="Add a version",
 )
 async def add_version(
@@ -70,7 +66,7 @@ async def add_version(
 @router.put(
     "/deployments/{id}/versions/{number}",
     response_model=DeploymentView,
-    responses=_REFUSALS,
+    responses=raises(*CHANGES),
     summary="Replace a version",
 )
 async def replace_version(
@@ -83,7 +79,7 @@ async def replace_version(
 @router.patch(
     "/deployments/{id}/versions/{number}",
     response_model=DeploymentView,
-    responses=_REFUSALS,
+    responses=raises(*CHANGES),
     summary="Change a version",
 )
 async def update_version(
@@ -96,7 +92,7 @@ async def update_version(
 @router.delete(
     "/deployments/{id}/versions/{number}",
     response_model=DeploymentView,
-    responses=_REFUSALS,
+    responses=TAGGED | raises(*CHANGES),
     summary="Delete a version",
 )
 async def delete_version(

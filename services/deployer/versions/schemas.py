@@ -2,9 +2,9 @@
 
 from pydantic import BaseModel, Field
 
-from services.deployer.deployments.schemas import VersionView
+from services.deployer.deployments.schemas import LiveVersionView
 
 
 class VersionList(BaseModel):
-    items: list[VersionView]
+    items: list[LiveVersionView] = Field(description="by number")
     next: str | None = Field(default=None, description="always null: there is one page")

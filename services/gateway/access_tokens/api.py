@@ -9,10 +9,12 @@ from fastapi import APIRouter, Path, Query, Response
 from services.gateway.access_tokens import commands, queries
 from services.gateway.access_tokens.domain import check_scopes, expiry
 from services.gateway.access_tokens.schemas import AccessTokenView, NewAccessToken, NewAccessTokenView
-from services.gateway.parameters import OFFERS_DRY_RUN, DryRun, problems
+from services.gateway.parameters import OFFERS_DRY_RUN, DryRun
 from services.gateway.users.schemas import UserName
 from shared.access_tokens import new_token
+from shared.errors import LimitReached, NameTaken
 from shared.http import CurrentCaller, CurrentUnit, Page, Paging, TransactionRoute
+from shared.http.problems import raises
 from shared.schema import AccessToken
 
 router = APIRouter(route_class=TransactionRoute, prefix="/access-tokens", tags=["access tokens"])
@@ -25,9 +27,9 @@ async def list_access_tokens(
     caller: CurrentCaller,
     unit: CurrentUnit,
     paging: Paging,
-    user: Annotated[UserName | None, Query(description="whose (administrators)")] = None,
+    user: Annotated[UserName | None, Query(description="whose, for platform admins; your own by default")] = None,
 ) -> Page[AccessTokenView]:
-    """One's own; administrators see those of everybody, or of one user. Expired ones are listed for another month."""
+    """Sorted by name. Expired ones are listed for another month."""
     start = paging.start(str, str)
     where = queries.seen_by(caller, user)
     after = (start[0], start[1]) if start else None
@@ -41,13 +43,13 @@ async def list_access_tokens(
     "",
     status_code=201,
     summary="Make an access token",
-    responses=problems(_409="You have a token of this name, or as many as there may be"),
+    responses=raises(NameTaken, LimitReached),
 )
 async def create_access_token(
     response: Response, body: NewAccessToken, caller: CurrentCaller, unit: CurrentUnit, dry_run: DryRun
 ) -> NewAccessTokenView:
     """For scripts and pipelines: send it as `Authorization: Bearer moorpat_…`, to any service. It is shown in this
-    answer and never again; we keep a hash. Made with the access token of a sign-in only, never with a personal one."""
+    answer and never again; we keep a hash."""
     check_scopes(body.scopes)
     token = new_token()
     row = await commands.create_token(
@@ -64,6 +66,7 @@ async def create_access_token(
 
 @router.get("/{id}", summary="One access token")
 async def get_access_token(token: TokenId, caller: CurrentCaller, unit: CurrentUnit) -> AccessTokenView:
+    """What it may do, and when it was last used; the token itself is not shown again."""
     return _view(await queries.token_of(unit.session, caller, token))
 
 

@@ -37,16 +37,20 @@ class NewAccessToken(Body):
 
 
 class AccessTokenView(BaseModel):
-    id: UUID
-    name: str
+    id: UUID = Field(description="of the token")
+    name: str = Field(description="unique among the user's tokens", examples=["nightly-training"])
     user: str = Field(description="whom it acts for", examples=["ana"])
-    scopes: list[str] = Field(examples=[["*:read", "risk:edit"]])
-    expires_at: Timestamp
-    created_at: Timestamp
+    scopes: list[str] = Field(
+        description="what it may do, within what its user may", examples=[["*:read", "risk:edit"]]
+    )
+    expires_at: Timestamp = Field(description="refused from then on")
+    created_at: Timestamp = Field(description="when it was made")
     last_used_at: Timestamp | None = Field(description="exact to about five seconds; null: never")
 
 
 class NewAccessTokenView(AccessTokenView):
     token: str | None = Field(
-        description="shown in this answer and never again; null in a dry run", json_schema_extra={"format": "password"}
+        description="shown in this answer and never again; null in a dry run",
+        json_schema_extra={"format": "password"},
+        examples=["moorpat_bW9vcmFnZS1leGFtcGxlLW9ubHktbm90LWEtdG9rZW4"],
     )

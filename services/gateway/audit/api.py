@@ -11,7 +11,7 @@ from services.gateway.audit.schemas import EntryView
 from services.gateway.audit.views import view
 from services.gateway.audit.watch import follow, parse_position
 from shared.http import CurrentCaller, CurrentUnit, DnsLabel, Page, Paging, TransactionRoute
-from shared.http.streams import MEDIA_TYPE, LastEventId, event_stream, wants_events
+from shared.http.streams import EVENTS, LastEventId, event_stream, wants_events
 
 router = APIRouter(route_class=TransactionRoute, tags=["audit"])
 
@@ -22,7 +22,7 @@ _Name = Annotated[str, Query(max_length=128, pattern=r"^[^\x00]*$")]
     "/audit",
     summary="The audit log",
     response_model=Page[EntryView],
-    responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}},
+    responses={200: {"content": EVENTS}},
 )
 async def list_audit_entries(
     *,
@@ -35,14 +35,14 @@ async def list_audit_entries(
     action: Annotated[
         list[_Name] | None, Query(description="operation ids", max_length=50, examples=[["update_user"]])
     ] = None,
-    outcome: Annotated[Literal["done", "denied"] | None, Query()] = None,
+    outcome: Annotated[Literal["done", "denied"] | None, Query(description="only what was done, or denied")] = None,
     request_id: Annotated[_Name | None, Query(description="what one request did")] = None,
     start: Annotated[AwareDatetime | None, Query(alias="from", description="at this time or later")] = None,
     end: Annotated[AwareDatetime | None, Query(alias="to", description="before this time")] = None,
     last_event_id: LastEventId = None,
 ) -> Page[EntryView] | Response:
     """Every change made through the API, in the transaction of that change, and every denied attempt; the newest first.
-    Administrators see all of it, everybody else what they did and what was done in the groups that they manage.
+    Without a group, an entry is for platform admins and for whoever did it.
 
     As `text/event-stream` it is followed: an event `entry` each, in the order of the chain, about a second behind; the
     id is the position, and `Last-Event-ID: 0` gives all from the beginning."""

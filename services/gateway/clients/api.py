@@ -1,9 +1,9 @@
 """`/deployments/{id}/clients`: answered once Envoy follows, unless asked otherwise."""
 
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 
 from services.gateway.clients import commands, queries
 from services.gateway.clients.domain import check_expiry, new_token
@@ -18,16 +18,15 @@ from services.gateway.clients.schemas import (
 )
 from services.gateway.domain import Enforcement
 from services.gateway.parameters import (
-    MOVED_ON,
     OFFERS_DRY_RUN,
     CurrentWaiting,
     DeploymentId,
     DryRun,
     Waiting,
     name_after,
-    problems,
 )
 from services.gateway.parts import CurrentParts, Parts
+from shared.errors import LimitReached, NameTaken
 from shared.http import (
     CurrentCaller,
     CurrentUnit,
@@ -39,10 +38,12 @@ from shared.http import (
     check_match,
     etag,
 )
+from shared.http.problems import raises
 from shared.schema import EndpointClient
 
 router = APIRouter(route_class=TransactionRoute, prefix="/deployments/{id}/clients", tags=["clients"])
 
+ClientId = Annotated[ClientName, Path(description="the client's name")]
 View = TypeVar("View", bound=EnforcementView)
 
 
@@ -50,6 +51,7 @@ View = TypeVar("View", bound=EnforcementView)
 async def list_clients(
     deployment: DeploymentId, caller: CurrentCaller, unit: CurrentUnit, paging: Paging
 ) -> Page[ClientView]:
+    """Sorted by name, each with when it was last let in."""
     owner = await queries.owner_of(unit.session, deployment, caller)
     rows = await queries.page_of_clients(unit.session, owner, after=name_after(paging), limit=paging.limit + 1)
     items, cursor = paging.page(rows, key=lambda row: (row.name,))
@@ -60,8 +62,9 @@ async def list_clients(
 
 @router.get("/{client}", summary="One client")
 async def get_client(
-    response: Response, deployment: DeploymentId, client: ClientName, caller: CurrentCaller, unit: CurrentUnit
+    response: Response, deployment: DeploymentId, client: ClientId, caller: CurrentCaller, unit: CurrentUnit
 ) -> ClientView:
+    """When it was last let in and until when it may; its token is not shown again."""
     owner = await queries.owner_of(unit.session, deployment, caller)
     row = await queries.client_of(unit.session, owner, client)
     response.headers["ETag"] = etag(row.version)
@@ -73,7 +76,7 @@ async def get_client(
     "",
     status_code=201,
     summary="Let a client in",
-    responses=problems(_409="There is a client of this name, or as many as there may be"),
+    responses=raises(NameTaken, LimitReached),
 )
 async def create_client(
     *,
@@ -103,13 +106,13 @@ async def create_client(
 @router.post(
     "/{client}/rotate",
     summary="Give a client a new token",
-    responses=problems(_409="As many clients as may are let in with two tokens", _412=MOVED_ON),
+    responses=raises(LimitReached),
 )
 async def rotate_client(
     *,
     response: Response,
     deployment: DeploymentId,
-    client: ClientName,
+    client: ClientId,
     caller: CurrentCaller,
     unit: CurrentUnit,
     parts: CurrentParts,
@@ -134,11 +137,11 @@ async def rotate_client(
     return _once_enforced(view, unit, parts, owner.id, waiting)
 
 
-@router.delete("/{client}", summary="Revoke a client", responses=problems(_412=MOVED_ON), dependencies=[OFFERS_DRY_RUN])
+@router.delete("/{client}", summary="Revoke a client", dependencies=[OFFERS_DRY_RUN])
 async def revoke_client(
     *,
     deployment: DeploymentId,
-    client: ClientName,
+    client: ClientId,
     caller: CurrentCaller,
     unit: CurrentUnit,
     parts: CurrentParts,

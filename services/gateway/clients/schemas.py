@@ -25,14 +25,14 @@ ExpiresAt = Annotated[
 
 
 class ClientView(BaseModel):
-    name: str = Field(examples=["churn-batch"])
-    expires_at: Timestamp | None
+    name: str = Field(description="the model learns it as X-Forwarded-User", examples=["churn-batch"])
+    expires_at: Timestamp | None = Field(description="refused from then on; null: never")
     previous_until: Timestamp | None = Field(description="until when the token before the last rotation is let in too")
     last_used_at: Timestamp | None = Field(
         description="as exact as the metrics, which follow within seconds; null: not since it was made"
     )
-    created_at: Timestamp
-    created_by: str = Field(examples=["ana"])
+    created_at: Timestamp = Field(description="when it was made")
+    created_by: str = Field(description="who made it", examples=["ana"])
 
 
 class EnforcementView(BaseModel):
@@ -53,7 +53,7 @@ class NewClientView(ClientView, EnforcementView):
 
 
 class RevokedView(EnforcementView):
-    name: str
+    name: str = Field(description="of the client that was", examples=["churn-batch"])
 
 
 class NewClient(Body):

@@ -17,6 +17,7 @@ router = APIRouter(route_class=TransactionRoute, tags=["endpoint"])
 async def get_endpoint(
     deployment: DeploymentId, caller: CurrentCaller, unit: CurrentUnit, parts: CurrentParts
 ) -> Endpoint:
+    """Its addresses, and a `curl` line that works as shown."""
     row = await queries.endpoint_of(unit.session, deployment, caller)
     base, spec = parts.settings.public_url, row.spec
     versions = {version["number"]: version for version in spec.get("versions", [])}

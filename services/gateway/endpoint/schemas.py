@@ -10,9 +10,9 @@ class Endpoint(BaseModel):
     versions: dict[str, str] = Field(
         description="always that version, by number", examples=[{"1": "http://127.0.0.1:8080/predict/churn/1"}]
     )
-    hosts: list[str] = Field(description="host names of its own")
+    hosts: list[str] = Field(description="host names of its own", examples=[["churn.models.example.com"]])
     grpc: str | None = Field(description="where gRPC is spoken, if it is")
-    access: Literal["private", "public"]
+    access: Literal["private", "public"] = Field(description="private: only its clients may call it")
     example: str = Field(
         description="a `curl` that works as shown, with `<client>:<token>` replaced if it is private",
         examples=[

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form, Request, Response
 
 from services.gateway.access_tokens.commands import revoke_token as revoke
 from services.gateway.access_tokens.queries import token_behind
-from services.gateway.errors import InvalidRequest, UnsupportedGrantType
+from services.gateway.errors import InvalidClient, InvalidGrant, InvalidRequest, UnsupportedGrantType
 from services.gateway.identity.grants import Grants
 from services.gateway.identity.schemas import KeySet, OAuthProblem, TokenAnswer
 from services.gateway.origins import WebOrigin
@@ -17,8 +17,9 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.sign_ins.commands import end
 from services.gateway.sign_ins.queries import sign_in_behind
 from shared.access_tokens import is_token
+from shared.errors import TooManyRequests
 from shared.http import CurrentUnit, TransactionRoute
-from shared.http.problems import documented
+from shared.http.problems import raises
 from shared.schema import AccessToken, SignIn
 
 router = APIRouter(route_class=TransactionRoute, tags=["sign-in"])
@@ -30,11 +31,9 @@ _SECRET = {"format": "password"}
 @router.post(
     "/auth/token",
     summary="Sign in, or renew a sign-in",
-    responses={
-        401: documented("The client credentials are not good", OAuthProblem),
-        400: documented("The grant is not good; `error` says why in OAuth's words", OAuthProblem),
-        429: documented("Too many failed sign-ins from this address: see Retry-After", OAuthProblem),
-    },
+    responses=raises(
+        InvalidClient, InvalidGrant, InvalidRequest, UnsupportedGrantType, TooManyRequests, document=OAuthProblem
+    ),
 )
 async def create_token(
     *,
@@ -42,9 +41,14 @@ async def create_token(
     unit: CurrentUnit,
     parts: CurrentParts,
     origin: CurrentOrigin,
-    grant_type: Annotated[str | None, Form(description=" or ".join(f"`{each}`" for each in _OFFERED))] = None,
-    username: Annotated[str | None, Form(description="with grant_type=password")] = None,
-    password: Annotated[str | None, Form(description="with grant_type=password", json_schema_extra=_SECRET)] = None,
+    grant_type: Annotated[
+        str | None, Form(description=" or ".join(f"`{each}`" for each in _OFFERED), examples=["password"])
+    ] = None,
+    username: Annotated[str | None, Form(description="with grant_type=password", examples=["ana"])] = None,
+    password: Annotated[
+        str | None,
+        Form(description="with grant_type=password", examples=["a better password"], json_schema_extra=_SECRET),
+    ] = None,
     refresh_token: Annotated[str | None, Form(description="with grant_type=refresh_token; good for one use")] = None,
     client_id: Annotated[
         str | None, Form(description="with grant_type=client_credentials: the service account; or as HTTP Basic")
@@ -97,7 +101,12 @@ async def revoke_token(
     request: Request,
     unit: CurrentUnit,
     token: Annotated[
-        str, Form(description="an access token, also a personal one, or a refresh token", json_schema_extra=_SECRET)
+        str,
+        Form(
+            description="an access token, also a personal one, or a refresh token",
+            examples=["bW9vcmFnZS1leGFtcGxlLXJlZnJlc2gtdG9rZW4"],
+            json_schema_extra=_SECRET,
+        ),
     ],
     token_type_hint: Annotated[str | None, Form(description="not needed")] = None,  # noqa: ARG001 - of RFC 7009
 ) -> None:

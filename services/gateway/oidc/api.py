@@ -2,25 +2,25 @@
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from services.gateway.errors import LoginExpired, ProviderRefused
+from services.gateway.errors import LoginExpired, ProviderRefused, ProviderUnavailable
 from services.gateway.identity.schemas import TokenAnswer
 from services.gateway.oidc import commands
 from services.gateway.oidc.domain import harmless, person_of, redirects_to
 from services.gateway.oidc.login import SECONDS, Login, Program, cookie_of
 from services.gateway.oidc.schemas import Providers, ProviderView
-from services.gateway.parameters import CurrentOrigin, Responses, problems
+from services.gateway.parameters import CurrentOrigin
 from services.gateway.parts import CurrentParts, Parts
 from services.gateway.sign_ins.commands import Started, begin, give_code
 from services.gateway.sign_ins.domain import Origin
-from shared.errors import MoorageError, ValidationFailed
-from shared.http import TransactionRoute, records
-from shared.http.problems import documented
+from shared.errors import MoorageError, NameTaken, NotFound, TooManyRequests, ValidationFailed
+from shared.http import TransactionRoute, described, records
+from shared.http.problems import raises
 
 router = APIRouter(route_class=TransactionRoute, prefix="/auth", tags=["sign-in"])
 
@@ -31,7 +31,9 @@ def callback_of(provider: str) -> str:
     return f"/api/v1/auth/callback/{provider}"
 
 
-_REDIRECTS: Responses = {302: {"description": "to the identity provider"}}
+_REDIRECTS: dict[int | str, dict[str, Any]] = {
+    302: {"description": "to the identity provider", "headers": described("Location")}
+}
 
 
 @router.get("/providers", summary="List the identity providers that one can sign in with")
@@ -51,7 +53,7 @@ async def list_providers(parts: CurrentParts) -> Providers:
     "/login",
     status_code=302,
     response_class=RedirectResponse,
-    responses=_REDIRECTS | problems(_503="The identity provider is of no use at the moment"),
+    responses=_REDIRECTS | raises(NotFound, ProviderUnavailable),
     summary="Sign in with an identity provider",
 )
 async def begin_login(
@@ -93,11 +95,11 @@ async def begin_login(
     "/callback/{provider}",
     response_model=TokenAnswer,
     responses={
-        302: {"description": "to the program's `redirect_uri`, with `code` and `state`, or `error` and `state`"},
-        400: documented("This sign-in was begun by another browser, or too long ago"),
-        403: documented("The provider, or this platform, does not let this person in"),
-        429: documented("Too many failed sign-ins from this address: see Retry-After"),
-        503: documented("The identity provider is of no use at the moment"),
+        302: {
+            "description": "to the program's `redirect_uri`, with `code` and `state`, or `error` and `state`",
+            "headers": described("Location"),
+        },
+        **raises(LoginExpired, ProviderRefused, ProviderUnavailable, TooManyRequests, NameTaken),
     },
     summary="Come back from an identity provider",
 )
@@ -106,12 +108,12 @@ async def finish_login(
     request: Request,
     parts: CurrentParts,
     origin: CurrentOrigin,
-    provider: Annotated[str, Path(max_length=40, description="which one sends the browser")],
-    state: Annotated[str, Query(max_length=500)],
-    code: Annotated[str | None, Query(max_length=4000)] = None,
-    iss: Annotated[str | None, Query(max_length=500)] = None,
-    error: Annotated[str | None, Query(max_length=200)] = None,
-    error_description: Annotated[str | None, Query(max_length=1000)] = None,
+    provider: Annotated[str, Path(max_length=40, description="which one sends the browser", examples=["corp"])],
+    state: Annotated[str, Query(max_length=500, description="which sign-in it is that comes back")],
+    code: Annotated[str | None, Query(max_length=4000, description="what the provider exchanges for claims")] = None,
+    iss: Annotated[str | None, Query(max_length=500, description="the provider's issuer (RFC 9207)")] = None,
+    error: Annotated[str | None, Query(max_length=200, description="why there is no code")] = None,
+    error_description: Annotated[str | None, Query(max_length=1000, description="the same in words")] = None,
 ) -> Response:
     """Where the provider sends the browser. A person who is new here becomes a user, with a personal group; what the
     claims say of groups becomes memberships."""

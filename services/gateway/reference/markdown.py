@@ -16,15 +16,15 @@ def to_html(text: str) -> str:
 def _block(block: str) -> str:
     if heading := re.fullmatch(r"(#{1,3}) (.+)", block):
         level, title = len(heading[1]), heading[2]
-        return f'<h{level} id="{html.escape(title.strip("`"))}">{_inline(title)}</h{level}>'
+        return f'<h{level} id="{html.escape(title.strip("`"))}">{inline(title)}</h{level}>'
     lines = block.split("\n")
     if all(line.startswith(("- ", "  ")) for line in lines):
         items = re.split(r"(?m)^- ", block)[1:]
-        return "<ul>" + "".join(f"<li>{_inline(' '.join(item.split()))}</li>" for item in items) + "</ul>"
-    return f"<p>{_inline(' '.join(lines))}</p>"
+        return "<ul>" + "".join(f"<li>{inline(' '.join(item.split()))}</li>" for item in items) + "</ul>"
+    return f"<p>{inline(' '.join(lines))}</p>"
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     escaped = html.escape(text)
     escaped = _CODE.sub(r"<code>\1</code>", escaped)
     return _LINK.sub(r'<a href="\2">\1</a>', _BOLD.sub(r"<b>\1</b>", escaped))

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+from services.gateway.reference.markdown import inline, to_html
+
 Json = Mapping[str, Any]
 
 _METHODS = ("get", "head", "post", "put", "patch", "delete")
@@ -42,7 +44,10 @@ def reference(document: Json) -> str:
                 tag = next(iter(operation.get("tags", ())), "other")
                 by_tag.setdefault(tag, []).append("".join(_operation(document, method, path, operation)))
     links = "".join(f'<a href="#{escape(tag)}">{escape(tag)}</a>' for tag in sorted(by_tag))
-    sections = "".join(f'<h2 id="{escape(tag)}">{escape(tag)}</h2>{"".join(by_tag[tag])}' for tag in sorted(by_tag))
+    about = {tag["name"]: f"<p>{escape(tag['description'])}</p>" for tag in document.get("tags", ())}
+    sections = "".join(
+        f'<h2 id="{escape(tag)}">{escape(tag)}</h2>{about.get(tag, "")}{"".join(by_tag[tag])}' for tag in sorted(by_tag)
+    )
     info = document["info"]
     return shell(
         info["title"],
@@ -58,7 +63,7 @@ def _operation(document: Json, method: str, path: str, operation: Json) -> Itera
     yield f'<details id="{name}"><summary><span class="method">{method}</span><code>{escape(path)}</code> '
     yield f"{escape(operation.get('summary', ''))}</summary>"
     if text := operation.get("description"):
-        yield f"<p>{escape(text)}</p>"
+        yield to_html(text)
     rows = [_parameter(document, parameter) for parameter in operation.get("parameters", ())]
     if rows:
         yield f"<h4>Parameters</h4><table>{''.join(rows)}</table>"
@@ -67,7 +72,7 @@ def _operation(document: Json, method: str, path: str, operation: Json) -> Itera
     yield "<h4>Answers</h4><table>"
     for status, response in sorted(operation.get("responses", {}).items()):
         response = _resolved(document, response)  # noqa: PLW2901  # the same thing, looked up
-        yield f"<tr><th><code>{escape(status)}</code></th><td>{escape(response.get('description', ''))}"
+        yield f"<tr><th><code>{escape(status)}</code></th><td>{inline(response.get('description', ''))}"
         for kind, media in response.get("content", {}).items():
             if kind == "application/json" and status.startswith("2"):
                 yield _schema(document, media.get("schema", {}))

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from services.gateway.parameters import MOVED_ON, OFFERS_DRY_RUN, DryRun, name_after, problems
+from services.gateway.errors import LastAdmin
+from services.gateway.parameters import OFFERS_DRY_RUN, DryRun, name_after
 from services.gateway.service_accounts import commands, queries
 from services.gateway.service_accounts.schemas import (
     NewServiceAccount,
@@ -17,16 +18,19 @@ from services.gateway.users.commands import delete_user
 from services.gateway.users.queries import user_of
 from services.gateway.users.schemas import UserName
 from shared.access_tokens import SECRET_PREFIX, new_token
+from shared.errors import NameTaken
 from shared.http import CurrentCaller, CurrentUnit, IfMatch, Page, Paging, TransactionRoute, check_match, etag
+from shared.http.problems import raises
 from shared.schema import ServiceAccount
 
 router = APIRouter(route_class=TransactionRoute, prefix="/service-accounts", tags=["service accounts"])
 
-AccountName = Annotated[UserName, Path(alias="account")]
+AccountName = Annotated[UserName, Path(alias="account", description="the account's name")]
 
 
-@router.get("", summary="List service accounts (administrators)")
+@router.get("", summary="List service accounts")
 async def list_service_accounts(_: CurrentCaller, unit: CurrentUnit, paging: Paging) -> Page[ServiceAccountView]:
+    """Sorted by name."""
     rows = await queries.page_of_accounts(unit.session, after=name_after(paging), limit=paging.limit + 1)
     items, cursor = paging.page(rows, key=lambda found: (found[0].user_id,))
     total = await queries.count_accounts(unit.session) if paging.count else None
@@ -36,8 +40,8 @@ async def list_service_accounts(_: CurrentCaller, unit: CurrentUnit, paging: Pag
 @router.post(
     "",
     status_code=201,
-    summary="Make a service account (administrators)",
-    responses=problems(_409="There is a user or a service account of this name"),
+    summary="Make a service account",
+    responses=raises(NameTaken),
 )
 async def create_service_account(
     response: Response, body: NewServiceAccount, caller: CurrentCaller, unit: CurrentUnit, dry_run: DryRun
@@ -53,20 +57,17 @@ async def create_service_account(
     return _with_secret(row, None if dry_run else secret)
 
 
-@router.get("/{account}", summary="One service account (administrators)")
+@router.get("/{account}", summary="One service account")
 async def get_service_account(
     response: Response, account: AccountName, _: CurrentCaller, unit: CurrentUnit
 ) -> ServiceAccountView:
+    """When it last signed in; its secret is not shown again."""
     found = await queries.account_of(unit.session, account)
     response.headers["ETag"] = etag(found[0].version)
     return ServiceAccountView(**_fields(*found))
 
 
-@router.post(
-    "/{account}/rotate",
-    summary="Give a service account a new secret (administrators)",
-    responses=problems(_412=MOVED_ON),
-)
+@router.post("/{account}/rotate", summary="Give a service account a new secret")
 async def rotate_service_account(
     *,
     response: Response,
@@ -91,8 +92,8 @@ async def rotate_service_account(
 @router.delete(
     "/{account}",
     status_code=204,
-    summary="Remove a service account (administrators)",
-    responses=problems(_409="Nobody would be administrator", _412=MOVED_ON),
+    summary="Remove a service account",
+    responses=raises(LastAdmin),
     dependencies=[OFFERS_DRY_RUN],
 )
 async def delete_service_account(

@@ -17,14 +17,14 @@ from shared.schema import SignIn
 router = APIRouter(route_class=TransactionRoute, prefix="/sign-ins", tags=["sign-in"])
 
 SignInId = Annotated[UUID, Path(alias="id", description="of the sign-in")]
-Whose = Annotated[UserName | None, Query(description="whose (administrators)")]
+Whose = Annotated[UserName | None, Query(description="whose, for platform admins; your own by default")]
 
 
 @router.get("", summary="List sign-ins")
 async def list_sign_ins(
     caller: CurrentCaller, unit: CurrentUnit, paging: Paging, user: Whose = None
 ) -> Page[SignInView]:
-    """One's own, the latest first; administrators see those of everybody, or of one user."""
+    """The latest first."""
     where, start = queries.seen_by(caller, user), paging.start(datetime, str)
     after = (start[0], start[1]) if start else None
     rows = await queries.page_of_sign_ins(unit.session, where, after=after, limit=paging.limit + 1)
@@ -35,7 +35,7 @@ async def list_sign_ins(
 
 @router.delete("", status_code=204, summary="Sign out everywhere", dependencies=[OFFERS_DRY_RUN])
 async def end_sign_ins(caller: CurrentCaller, unit: CurrentUnit, user: Whose = None) -> None:
-    """Ends all sign-ins of yours, this one too; administrators end those of another `user`. Every service refuses their
+    """Ends all sign-ins of yours, this one too, or of another `user`. Every service refuses their
     access and refresh tokens from the moment of this answer. Personal access tokens live on."""
     whose = user or caller.user
     caller.require(None, kind="user", name=whose, own=whose == caller.user)
@@ -45,6 +45,7 @@ async def end_sign_ins(caller: CurrentCaller, unit: CurrentUnit, user: Whose = N
 
 @router.get("/{id}", summary="One sign-in")
 async def get_sign_in(sign_in: SignInId, caller: CurrentCaller, unit: CurrentUnit) -> SignInView:
+    """Where and how it was begun, and when it ends."""
     return _view(await queries.sign_in_of(unit.session, caller, sign_in), caller)
 
 

@@ -3,10 +3,11 @@
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
+from services.gateway.errors import LastAdmin
 from services.gateway.identity.passwords import generate_password
-from services.gateway.parameters import MOVED_ON, OFFERS_DRY_RUN, DryRun, name_after, problems
+from services.gateway.parameters import OFFERS_DRY_RUN, DryRun, name_after
 from services.gateway.parts import CurrentParts
 from services.gateway.users import commands, queries
 from services.gateway.users.schemas import (
@@ -19,8 +20,9 @@ from services.gateway.users.schemas import (
     UserName,
     UserView,
 )
-from shared.errors import ValidationFailed
+from shared.errors import NameTaken, TooManyRequests, ValidationFailed
 from shared.http import (
+    TAGGED,
     CurrentCaller,
     CurrentUnit,
     IfMatch,
@@ -31,14 +33,15 @@ from shared.http import (
     etag,
 )
 from shared.http.addresses import address_of
+from shared.http.problems import raises
 from shared.schema import User
 
 router = APIRouter(route_class=TransactionRoute, tags=["users"])
 
-_TAKEN = "Another user has this name or e-mail address"
+UserId = Annotated[UserName, Path(description="the user's name")]
 
 
-@router.get("/me", summary="Who I am, and what I may")
+@router.get("/me", summary="Who I am, and what I may", responses=TAGGED)
 async def get_me(response: Response, caller: CurrentCaller, unit: CurrentUnit) -> Me:
     """With a personal access token: what its scopes leave of it."""
     row = await queries.user_of(unit.session, caller.user)
@@ -59,7 +62,7 @@ async def get_me(response: Response, caller: CurrentCaller, unit: CurrentUnit) -
     "/me/password",
     status_code=204,
     summary="Change my password",
-    responses=problems(_429="Too many wrong passwords from this address: see Retry-After"),
+    responses=raises(TooManyRequests),
     dependencies=[OFFERS_DRY_RUN],
 )
 async def change_my_password(
@@ -77,7 +80,7 @@ async def change_my_password(
     await commands.change_user(unit.session, row, {"password_hash": new_hash})
 
 
-@router.get("/users", summary="List users (administrators)")
+@router.get("/users", summary="List users")
 async def list_users(
     _: CurrentCaller,
     unit: CurrentUnit,
@@ -86,13 +89,14 @@ async def list_users(
         str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="part of a name or e-mail")
     ] = None,
 ) -> Page[UserView]:
+    """People and service accounts, sorted by name."""
     rows = await queries.page_of_users(unit.session, q=q, after=name_after(paging), limit=paging.limit + 1)
     items, cursor = paging.page(rows, key=lambda row: (row.id,))
     total = await queries.count_users(unit.session, q=q) if paging.count else None
     return Page(items=[_view(row) for row in items], next=cursor, total=total)
 
 
-@router.post("/users", status_code=201, summary="Add a user (administrators)", responses=problems(_409=_TAKEN))
+@router.post("/users", status_code=201, summary="Add a user", responses=raises(NameTaken))
 async def create_user(
     *,
     response: Response,
@@ -118,8 +122,9 @@ async def create_user(
     return NewUserView(**_view(row).model_dump(), password=None if dry_run else generated)
 
 
-@router.get("/users/{user}", summary="One user (administrators, and the user)")
-async def get_user(response: Response, user: UserName, caller: CurrentCaller, unit: CurrentUnit) -> UserView:
+@router.get("/users/{user}", summary="One user")
+async def get_user(response: Response, user: UserId, caller: CurrentCaller, unit: CurrentUnit) -> UserView:
+    """A person or a service account; the groups that one is a member of, `/me` says."""
     caller.require(None, kind="user", name=user, own=user == caller.user)
     row = await queries.user_of(unit.session, user)
     response.headers["ETag"] = etag(row.version)
@@ -128,14 +133,14 @@ async def get_user(response: Response, user: UserName, caller: CurrentCaller, un
 
 @router.patch(
     "/users/{user}",
-    summary="Change a user (administrators)",
-    responses=problems(_409=f"{_TAKEN}, or nobody would be administrator", _412=MOVED_ON),
+    summary="Change a user",
+    responses=raises(NameTaken, LastAdmin),
     dependencies=[OFFERS_DRY_RUN],
 )
 async def update_user(
     *,
     response: Response,
-    user: UserName,
+    user: UserId,
     body: UserChange,
     caller: CurrentCaller,
     unit: CurrentUnit,
@@ -161,11 +166,11 @@ async def update_user(
 @router.delete(
     "/users/{user}",
     status_code=204,
-    summary="Remove a user (administrators)",
-    responses=problems(_409="Nobody would be administrator", _412=MOVED_ON),
+    summary="Remove a user",
+    responses=raises(LastAdmin),
     dependencies=[OFFERS_DRY_RUN],
 )
-async def delete_user(user: UserName, _: CurrentCaller, unit: CurrentUnit, if_match: IfMatch = None) -> None:
+async def delete_user(user: UserId, _: CurrentCaller, unit: CurrentUnit, if_match: IfMatch = None) -> None:
     """The user's access tokens are refused from now on, memberships end; what the user has made stays."""
     row = await queries.user_of(unit.session, user, for_update=True)
     check_match(if_match, row.version)

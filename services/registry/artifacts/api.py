@@ -3,7 +3,7 @@
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
@@ -12,11 +12,12 @@ from services.registry.artifacts.admission import admit
 from services.registry.artifacts.domain import DIGEST, PULL, link_is_good, parse_digest, registry_uri
 from services.registry.artifacts.fetching import Fetcher
 from services.registry.artifacts.schemas import ArtifactView, FetchRequest
-from services.registry.artifacts.store import BlobStore
-from services.registry.parameters import problems
+from services.registry.artifacts.store import BlobStore, Received
+from services.registry.errors import BadArchive, DigestMismatch, FetchFailed
 from shared.errors import BadRequest, InvalidToken, NotFound, ValidationFailed
 from shared.http import CurrentCaller, CurrentUnit, TransactionRoute
 from shared.http.auth import authenticate
+from shared.http.problems import raises
 
 router = APIRouter(route_class=TransactionRoute, prefix="/artifacts", tags=["artifacts"])
 
@@ -34,12 +35,13 @@ _BY_LINK_OR_TOKEN: dict[str, Any] = {"security": [{}, {"HTTPBearer": []}]}
     "",
     status_code=201,
     summary="Upload the bytes of a model",
-    responses=problems(413),
+    responses=raises(BadArchive, DigestMismatch),
     openapi_extra=_BODY,
 )
 async def upload_artifact(
     *,
     request: Request,
+    response: Response,
     caller: CurrentCaller,
     unit: CurrentUnit,
     digest: Annotated[str | None, Query(max_length=100, description="SHA-256 that the bytes must have")] = None,
@@ -47,8 +49,7 @@ async def upload_artifact(
     dry_run: Annotated[bool, Query(include_in_schema=False)] = False,
 ) -> ArtifactView:
     """In one go, streamed (`/artifacts/uploads` survives broken connections): `curl --data-binary @model.tar.gz -H
-    'Content-Type: application/octet-stream' …`. For whoever may edit in some group. Kept once by content: the same
-    bytes again give the same answer.
+    'Content-Type: application/octet-stream' …`. Kept once by content: the same bytes again give the same answer.
 
     An archive is examined before it is accepted. Names that lead out of its folder or that not every file system takes,
     links, devices, encrypted or doubled entries, more than 100,000 entries and bombs are refused (`bad_archive`).
@@ -72,21 +73,27 @@ async def upload_artifact(
             await admit(unit.session, store.storage, received, user=caller.user)
     except ClientDisconnect:
         raise BadRequest("The upload was broken off; nothing was kept.") from None
-    return ArtifactView(uri=registry_uri(received.digest), digest=received.digest, size=received.size)
+    return _kept(received, response)
 
 
-@router.post("/fetch", status_code=201, summary="Fetch the bytes of a model", responses=problems(413))
+@router.post(
+    "/fetch",
+    status_code=201,
+    summary="Fetch the bytes of a model",
+    responses=raises(BadArchive, DigestMismatch, FetchFailed),
+)
 async def fetch_artifact(
     *,
     body: FetchRequest,
     request: Request,
+    response: Response,
     caller: CurrentCaller,
     unit: CurrentUnit,
     dry_run: Annotated[bool, Query(include_in_schema=False)] = False,
 ) -> ArtifactView:
     """The registry gets them itself and keeps them like an upload: examined, by content, with a digest that is checked
     at every pull, whatever becomes of where they came from. Never from private addresses, wherever redirects and names
-    lead (`fetch_failed`). For whoever may edit in some group."""
+    lead (`fetch_failed`)."""
     if dry_run:
         raise ValidationFailed.of("query/dry_run", "is not offered here: the bytes would have to be fetched")
     announced = announced_digest(body.digest, None, pointer="/digest")
@@ -98,14 +105,14 @@ async def fetch_artifact(
         store.receive(chunks, announced_size=size, announced_digest=announced) as received,
     ):
         await admit(unit.session, store.storage, received, user=caller.user)
-    return ArtifactView(uri=registry_uri(received.digest), digest=received.digest, size=received.size)
+    return _kept(received, response)
 
 
 @router.get(
     "/{digest}",
     summary="Download uploaded bytes",
     response_class=StreamingResponse,
-    responses=download.OPENAPI,
+    responses=download.OPENAPI | raises(InvalidToken),
     openapi_extra=_BY_LINK_OR_TOKEN,
 )
 async def download_artifact(
@@ -135,6 +142,11 @@ async def download_artifact(
         raise NotFound.named("artifact", digest)
     pulls: download.Pulls = request.app.state.pulls
     return await pulls.answer(blob, request)
+
+
+def _kept(received: Received, response: Response) -> ArtifactView:
+    response.headers["Location"] = f"/api/v1/artifacts/{received.digest}"
+    return ArtifactView(uri=registry_uri(received.digest), digest=received.digest, size=received.size)
 
 
 def announced_digest(digest: str | None, header: str | None, *, pointer: str = "query/digest") -> str | None:

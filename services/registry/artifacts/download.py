@@ -17,28 +17,28 @@ from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
-from starlette.exceptions import HTTPException
 
 from services.registry.artifacts import commands
 from services.registry.artifacts.storage import FolderStorage, Kept, Storage
-from services.registry.parameters import problems
 from shared.database import Sessions
-from shared.errors import NotFound, Unavailable
+from shared.errors import NotFound, RangeNotSatisfiable, Unavailable
+from shared.http import described
+from shared.http.problems import raises
 from shared.schema import Blob
 from shared.telemetry import get_logger
 
 log = get_logger(__name__)
 
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_PART = {"Content-Range": {"description": "Which bytes these are, of how many.", "schema": {"type": "string"}}}
 OPENAPI: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The bytes",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    },
+    200: {"description": "The bytes", "content": _BYTES, "headers": described("ETag")},
     206: {
         "description": "The bytes of the range in `Range`",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "content": _BYTES,
+        "headers": {**described("ETag"), **_PART},
     },
-    **problems(416),
+    **raises(RangeNotSatisfiable),
 }
 
 _RANGE = re.compile(r"bytes=(?:(\d{1,19})-(\d{0,19})|-(\d{1,19}))\s*")
@@ -62,7 +62,7 @@ class Pulls:
         return cls(storage, sessions, OrderedDict())
 
     async def answer(self, blob: Blob, request: Request) -> StreamingResponse:
-        """Raises Unavailable rather than serve damaged bytes, HTTPException 416 for a range that is not within them."""
+        """Raises Unavailable rather than serve damaged bytes, RangeNotSatisfiable for a range that they do not have."""
         place, found = blob.place, None
         try:
             found = await self.storage.find(place) if place else None
@@ -155,8 +155,7 @@ def _span(request: Request, *, size: int, etag: str) -> tuple[int, int] | None:
     if not suffix and last and int(last) < int(first):
         return None
     if start >= size or start >= end:
-        detail = f"The range is not within the bytes, of which there are {size}."
-        raise HTTPException(416, detail, headers={"Content-Range": f"bytes */{size}"})
+        raise RangeNotSatisfiable(f"The range is not within the bytes, of which there are {size}.", size=size)
     return start, end
 
 

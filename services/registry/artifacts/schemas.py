@@ -14,7 +14,12 @@ class FetchRequest(Body):
         description="http(s), or an object of s3 or gs that this installation opens to it",
         examples=["https://example.org/models/churn.tar.gz"],
     )
-    digest: str | None = Field(default=None, max_length=100, description="SHA-256 that the bytes must have")
+    digest: str | None = Field(
+        default=None,
+        examples=["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+        max_length=100,
+        description="SHA-256 that the bytes must have",
+    )
 
 
 class ArtifactView(BaseModel):
@@ -28,8 +33,8 @@ class ArtifactView(BaseModel):
 class UploadView(BaseModel):
     """An upload that can be resumed."""
 
-    id: str = Field(examples=["0b1f6a52-7d3c-4d0e-9b7e-2d6f5f0a9c11"])
+    id: str = Field(description="of the upload", examples=["0b1f6a52-7d3c-4d0e-9b7e-2d6f5f0a9c11"])
     offset: int = Field(description="bytes that have arrived", examples=[524288])
     size: int | None = Field(description="bytes of the whole, if announced", examples=[1048576])
-    complete: bool
+    complete: bool = Field(description="whether it has become an artifact")
     artifact: ArtifactView | None = Field(description="what it has become; null until it is complete")

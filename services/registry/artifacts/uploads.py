@@ -21,11 +21,10 @@ from services.registry.artifacts.partials import Partials
 from services.registry.artifacts.queries import find as find_blob
 from services.registry.artifacts.schemas import ArtifactView, UploadView
 from services.registry.artifacts.store import BlobStore
-from services.registry.errors import OffsetMismatch, UploadComplete
-from services.registry.parameters import problems
-from shared.errors import BadRequest, MoorageError, ValidationFailed
+from services.registry.errors import BadArchive, DigestMismatch, OffsetMismatch, UploadBusy, UploadComplete
+from shared.errors import BadRequest, MoorageError, TooLarge, ValidationFailed
 from shared.http import CurrentCaller, CurrentUnit, TransactionRoute, Unit
-from shared.http.problems import render
+from shared.http.problems import raises, render
 from shared.schema import Upload
 from shared.service import Core
 
@@ -44,20 +43,28 @@ Length = Annotated[
 Offset = Annotated[
     int, Header(alias="Upload-Offset", ge=0, le=2**62, description="where these bytes begin", examples=[524288])
 ]
+_PROGRESS = {
+    "Upload-Offset": {"description": "Bytes that have arrived.", "schema": {"type": "integer", "examples": [524288]}},
+    "Upload-Complete": {"description": "`?1`: the upload has become an artifact.", "schema": {"type": "string"}},
+}
+_LIMITS = {
+    **_PROGRESS,
+    "Upload-Limit": {"description": "Most bytes: `max-size=…`.", "schema": {"type": "string"}},
+    "Upload-Length": {"description": "Bytes of the whole, if announced.", "schema": {"type": "integer"}},
+}
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
 _PIECE: dict[str, Any] = {
     "requestBody": {
-        "description": "the bytes that come next; may be none",
-        "content": {
-            kind: {"schema": {"type": "string", "format": "binary"}}
-            for kind in (MEDIA_TYPE, "application/octet-stream")
-        },
+        "description": f"the bytes that come next, may be none; also as {MEDIA_TYPE}, the draft's type",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 
 
-@router.post("", status_code=201, summary="Begin a resumable upload", responses=problems(413))
+@router.post(
+    "", status_code=201, summary="Begin a resumable upload", responses={201: {"headers": _LIMITS}, **raises(TooLarge)}
+)
 async def begin_upload(
     *,
     request: Request,
@@ -68,7 +75,7 @@ async def begin_upload(
     digest: Annotated[str | None, Query(max_length=100, description="SHA-256 that the bytes must have")] = None,
     dry_run: Annotated[bool, Query(include_in_schema=False)] = False,
 ) -> UploadView:
-    """For whoever may edit in some group. The bytes follow by `PATCH` to the address in `Location`; an upload that is
+    """The bytes follow by `PATCH` to the address in `Location`; an upload that is
     not gone on with is removed after a day (a setting)."""
     _no_dry_run(dry_run)
     store = _store(request)
@@ -87,16 +94,16 @@ async def begin_upload(
     status_code=204,
     summary="How far an upload has come",
     response_class=Response,
-    responses={204: {"description": "`Upload-Offset`, `Upload-Complete` and, if known, `Upload-Length` say it"}},
+    responses={204: {"description": "The headers say it", "headers": _LIMITS}},
 )
 async def upload_progress(*, upload: UploadId, request: Request, caller: CurrentCaller, unit: CurrentUnit) -> Response:
-    """Of one's own. Go on from `Upload-Offset`."""
+    """Go on from `Upload-Offset`."""
     found = await partials.find(unit.session, upload, caller=caller)
     offset = await _offset(request, found)
     return Response(status_code=204, headers=_progress(found, offset=offset, limit=_store(request).upload_limit))
 
 
-@router.get("/{upload}", summary="Get an upload")
+@router.get("/{upload}", summary="Get an upload", responses={200: {"headers": _LIMITS}})
 async def get_upload(
     *, upload: UploadId, request: Request, caller: CurrentCaller, unit: CurrentUnit, response: Response
 ) -> UploadView:
@@ -112,9 +119,9 @@ async def get_upload(
     summary="Send the next bytes of an upload",
     response_model=None,
     responses={
-        201: {"model": ArtifactView, "description": "It is complete, examined and kept"},
-        204: {"description": "The bytes are kept; `Upload-Offset` says how far it has come"},
-        **problems(409, 413),
+        201: {"model": ArtifactView, "description": "It is complete, examined and kept", "headers": _PROGRESS},
+        204: {"description": "The bytes are kept; `Upload-Offset` says how far it has come", "headers": _PROGRESS},
+        **raises(OffsetMismatch, UploadBusy, UploadComplete, BadArchive, DigestMismatch),
     },
     status_code=201,
     openapi_extra=_PIECE,

@@ -17,7 +17,8 @@ from services.registry.groups.schemas import (
     Quota,
     QuotaView,
 )
-from services.registry.parameters import DRY_RUN, GroupId, Words, problems
+from services.registry.parameters import DRY_RUN, GroupId, Words
+from shared.errors import InUse, NameTaken
 from shared.http import (
     Caller,
     CurrentCaller,
@@ -28,6 +29,7 @@ from shared.http import (
     TransactionRoute,
     etag,
 )
+from shared.http.problems import raises
 from shared.schema import Deployment, Group
 
 router = APIRouter(route_class=TransactionRoute, prefix="/groups", tags=["groups"])
@@ -41,9 +43,9 @@ async def list_groups(*, caller: CurrentCaller, unit: CurrentUnit, paging: Pagin
     return Page(items=[_view(group) for group in shown], next=following, total=total)
 
 
-@router.post("", status_code=201, summary="Make a group", responses=problems(409), dependencies=DRY_RUN)
+@router.post("", status_code=201, summary="Make a group", responses=raises(NameTaken), dependencies=DRY_RUN)
 async def create_group(*, body: GroupCreate, _: CurrentCaller, unit: CurrentUnit, response: Response) -> GroupView:
-    """For platform admins."""
+    """It has no members: `PUT …/members/{user}` gives it a first manager."""
     made = await commands.create(unit.session, body)
     response.headers["Location"] = f"/api/v1/groups/{made.id}"
     return _answer(made, response)
@@ -51,11 +53,12 @@ async def create_group(*, body: GroupCreate, _: CurrentCaller, unit: CurrentUnit
 
 @router.get("/{group}", summary="Get a group")
 async def get_group(*, group: GroupId, caller: CurrentCaller, unit: CurrentUnit, response: Response) -> GroupView:
+    """Its name, its switch and its limits; how much of them is used, `…/quota` says."""
     _require(caller, group)
     return _answer(await queries.find(unit.session, group), response)
 
 
-@router.patch("/{group}", summary="Change a group", responses=problems(412), dependencies=DRY_RUN)
+@router.patch("/{group}", summary="Change a group", dependencies=DRY_RUN)
 async def update_group(
     *,
     group: GroupId,
@@ -80,11 +83,9 @@ async def update_group(
     return _answer(await commands.change(unit.session, group, columns, if_match=if_match), response)
 
 
-@router.delete(
-    "/{group}", status_code=204, summary="Delete a group", responses=problems(409, 412), dependencies=DRY_RUN
-)
+@router.delete("/{group}", status_code=204, summary="Delete a group", responses=raises(InUse), dependencies=DRY_RUN)
 async def delete_group(*, group: GroupId, caller: CurrentCaller, unit: CurrentUnit, if_match: IfMatch = None) -> None:
-    """For platform admins. Refused while the group has models or deployments, or a history of deployments."""
+    """Refused while the group has models or deployments, or a history of deployments."""
     _require(caller, group)
     await commands.delete(unit.session, group, if_match=if_match)
 
@@ -97,7 +98,7 @@ async def get_quota(*, group: GroupId, caller: CurrentCaller, unit: CurrentUnit,
     return _quota(found, await queries.reservations(unit.session, group), response)
 
 
-@router.put("/{group}/quota", summary="Set a group's quota", responses=problems(412), dependencies=DRY_RUN)
+@router.put("/{group}/quota", summary="Set a group's quota", dependencies=DRY_RUN)
 async def set_quota(
     *,
     group: GroupId,
@@ -107,13 +108,13 @@ async def set_quota(
     response: Response,
     if_match: IfMatch = None,
 ) -> QuotaView:
-    """For platform admins. What is left out has no limit. A quota below what is in use stops nothing that runs."""
+    """What is left out has no limit. A quota below what is in use stops nothing that runs."""
     _require(caller, group)
     found = await commands.change(unit.session, group, body.columns(only_given=False), if_match=if_match)
     return _quota(found, await queries.reservations(unit.session, group), response)
 
 
-@router.patch("/{group}/quota", summary="Change a group's quota", responses=problems(412), dependencies=DRY_RUN)
+@router.patch("/{group}/quota", summary="Change a group's quota", dependencies=DRY_RUN)
 async def update_quota(
     *,
     group: GroupId,
@@ -123,7 +124,7 @@ async def update_quota(
     response: Response,
     if_match: IfMatch = None,
 ) -> QuotaView:
-    """For platform admins. A JSON merge patch: null removes a limit."""
+    """A JSON merge patch: null removes a limit."""
     _require(caller, group)
     found = await commands.change(unit.session, group, body.columns(only_given=True), if_match=if_match)
     return _quota(found, await queries.reservations(unit.session, group), response)

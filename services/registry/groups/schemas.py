@@ -19,7 +19,7 @@ class Quota(Body):
     """What the live deployments of a group may reserve together; null is no limit."""
 
     cpu: Cores | None = Field(default=None, description="cores", examples=[16])
-    memory: Bytes | None = Field(default=None, description="bytes", examples=["64Gi"])
+    memory: Bytes | None = Field(default=None, description="bytes; going in, also as `64Gi`", examples=[64 * 2**30])
     gpu: Cards | None = Field(default=None, description="cards; fractions count as such", examples=[2])
     deployments: Count | None = Field(default=None, description="number of deployments", examples=[10])
 
@@ -45,13 +45,13 @@ class GroupPatch(Body):
 
 
 class GroupView(BaseModel):
-    id: str = Field(examples=["risk"])
-    name: str = Field(examples=["Risk"])
-    deployment_enabled: bool
-    quota: Quota
+    id: str = Field(description="names it for good", examples=["risk"])
+    name: str = Field(description="for people", examples=["Risk"])
+    deployment_enabled: bool = Field(description="whether the group may deploy", examples=[True])
+    quota: Quota = Field(description="what its deployments may reserve together")
     personal: bool = Field(description="whether it is a user's own group")
-    created_at: Timestamp
-    updated_at: Timestamp
+    created_at: Timestamp = Field(description="when it was made")
+    updated_at: Timestamp = Field(description="when it was last changed")
 
 
 class CoresUse(BaseModel):
@@ -70,25 +70,25 @@ class CardsUse(BaseModel):
 
 
 class CountUse(BaseModel):
-    used: int = Field(examples=[3])
-    limit: int | None = Field(description="null: no limit", examples=[10])
+    used: int = Field(description="deployments that are not stopped", examples=[3])
+    limit: int | None = Field(description="most of them; null: no limit", examples=[10])
 
 
 class DeploymentUse(BaseModel):
     """What one deployment has reserved: every live version at its most replicas."""
 
-    deployment: str = Field(examples=["churn"])
+    deployment: str = Field(description="its id", examples=["churn"])
     created_by: str = Field(description="who made it", examples=["ana"])
-    cpu: float = Field(description="cores")
-    memory: int = Field(description="bytes")
-    gpu: float = Field(description="cards")
+    cpu: float = Field(description="cores", examples=[2])
+    memory: int = Field(description="bytes", examples=[4294967296])
+    gpu: float = Field(description="cards", examples=[0.2])
 
 
 class QuotaView(BaseModel):
     """Stopped deployments reserve nothing."""
 
-    cpu: CoresUse
-    memory: BytesUse
-    gpu: CardsUse
-    deployments: CountUse
+    cpu: CoresUse = Field(description="processor cores")
+    memory: BytesUse = Field(description="main memory")
+    gpu: CardsUse = Field(description="GPU cards, whole or in parts")
+    deployments: CountUse = Field(description="how many deployments")
     by: list[DeploymentUse] = Field(description="the deployments that count, the largest first")

@@ -16,7 +16,8 @@ from services.registry.instance_types.schemas import (
     Toleration,
     TypeUse,
 )
-from services.registry.parameters import DRY_RUN, InstanceTypeId, problems
+from services.registry.parameters import DRY_RUN, InstanceTypeId
+from shared.errors import InUse, NameTaken, NotFound
 from shared.http import (
     Caller,
     CurrentCaller,
@@ -29,12 +30,13 @@ from shared.http import (
     Unit,
     etag,
 )
+from shared.http.problems import raises
 from shared.schema import InstanceType
 
 router = APIRouter(route_class=TransactionRoute, prefix="/instance-types", tags=["instance types"])
 
 
-@router.get("", summary="List instance types")
+@router.get("", summary="List instance types", responses=raises(NotFound))
 async def list_instance_types(
     *,
     caller: CurrentCaller,
@@ -42,7 +44,7 @@ async def list_instance_types(
     paging: Paging,
     group: Annotated[DnsLabel | None, Query(description="only those that this group may use")] = None,
 ) -> Page[InstanceTypeView]:
-    """Those that are open to your groups; all of them for platform admins. Sorted by id."""
+    """Those that are open to your groups, sorted by id."""
     if group is not None:
         caller.require(group, kind="group", name=group, action="get_group")
     rows, total = await queries.page(unit.session, caller=caller, group=group, paging=paging)
@@ -50,11 +52,11 @@ async def list_instance_types(
     return Page(items=[_view(each, caller) for each in shown], next=following, total=total)
 
 
-@router.post("", status_code=201, summary="Offer an instance type", responses=problems(409), dependencies=DRY_RUN)
+@router.post("", status_code=201, summary="Offer an instance type", responses=raises(NameTaken), dependencies=DRY_RUN)
 async def create_instance_type(
     *, body: InstanceTypeCreate, caller: CurrentCaller, unit: CurrentUnit, response: Response
 ) -> InstanceTypeDetail:
-    """For platform admins."""
+    """For all groups, or for those that `groups` names."""
     made = await commands.create(unit.session, body)
     response.headers["Location"] = f"/api/v1/instance-types/{made.id}"
     return await _answer(unit, made, caller, response)
@@ -68,7 +70,7 @@ async def get_instance_type(
     return await _answer(unit, await queries.find(unit.session, instance_type, caller=caller), caller, response)
 
 
-@router.patch("/{instance_type}", summary="Change an instance type", responses=problems(409, 412), dependencies=DRY_RUN)
+@router.patch("/{instance_type}", summary="Change an instance type", responses=raises(InUse), dependencies=DRY_RUN)
 async def update_instance_type(
     *,
     instance_type: InstanceTypeId,
@@ -78,7 +80,7 @@ async def update_instance_type(
     response: Response,
     if_match: IfMatch = None,
 ) -> InstanceTypeDetail:
-    """For platform admins. A JSON merge patch. What runs keeps the size it was given; a size that live deployments use
+    """A JSON merge patch. What runs keeps the size it was given; a size that live deployments use
     can grow, but not shrink (`in_use` names them). The answer says which deployments are on it; with `dry_run`, before
     anything has changed."""
     await queries.find(unit.session, instance_type, caller=caller)
@@ -91,7 +93,7 @@ async def update_instance_type(
     "/{instance_type}",
     status_code=204,
     summary="Retire an instance type",
-    responses=problems(409, 412),
+    responses=raises(InUse),
     dependencies=DRY_RUN,
 )
 async def delete_instance_type(
@@ -101,7 +103,7 @@ async def delete_instance_type(
     unit: CurrentUnit,
     if_match: IfMatch = None,
 ) -> None:
-    """For platform admins. Refused while live deployments use it (`in_use` names them)."""
+    """Refused while live deployments use it (`in_use` names them)."""
     await queries.find(unit.session, instance_type, caller=caller)
     caller.require(None, kind="instance type", name=instance_type)
     await commands.delete(unit.session, instance_type, caller=caller, if_match=if_match)

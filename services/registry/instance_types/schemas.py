@@ -23,12 +23,18 @@ GpuShare = Annotated[Gpu, BeforeValidator(Gpu.parse), WithJsonSchema(_GPU)]
 class Toleration(Body):
     """Of a node's taint, as Kubernetes has it."""
 
-    key: LabelKey | None = Field(default=None, examples=["nvidia.com/gpu"])
-    operator: Literal["Equal", "Exists"] = "Equal"
-    value: LabelValue | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    key: LabelKey | None = Field(
+        default=None, description="of the taint; without it, with `Exists`: every taint", examples=["nvidia.com/gpu"]
+    )
+    operator: Literal["Equal", "Exists"] = Field(
+        default="Equal", description="`Equal`: key and value are the taint's; `Exists`: the key is"
+    )
+    value: LabelValue | None = Field(default=None, description="of the taint, with `Equal`", examples=["true"])
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="of the taint; without it: every effect", examples=["NoSchedule"]
+    )
     toleration_seconds: Annotated[int, Field(ge=0, le=31_536_000, strict=True)] | None = Field(
-        default=None, description="seconds"
+        default=None, examples=[300], description="seconds"
     )
 
 
@@ -51,21 +57,23 @@ class InstanceTypeCreate(Body):
         default=Gpu(Decimal(0), None), description=_GPU_FIELD, examples=["0.2(T4)", 1], validate_default=False
     )
     node_selector: NodeSelector = Field(default_factory=dict, description="labels that a node must have")
-    tolerations: Tolerations = Field(default_factory=list)
+    tolerations: Tolerations = Field(default_factory=list, description="taints that a node may have")
     groups: Groups | None = Field(default=None, description=_GROUPS_FIELD, examples=[["risk"]])
 
 
 class InstanceTypePatch(Body):
     """A JSON merge patch: null clears, where there is something to fall back to."""
 
-    name: Title | None = None
-    cpu: Annotated[Cores, _CPU] | None = None
-    memory: Annotated[Bytes, _MEMORY] | None = None
+    name: Title | None = Field(default=None, description="for people", examples=["One core"])
+    cpu: Annotated[Cores, _CPU] | None = Field(default=None, description="cores of one replica", examples=["500m"])
+    memory: Annotated[Bytes, _MEMORY] | None = Field(default=None, description="bytes of one replica", examples=["2Gi"])
     gpu: GpuShare | None = Field(default=None, description=_GPU_FIELD, examples=["1(V100)"])
     node_selector: dict[LabelKey, LabelValue | None] | None = Field(
         default=None, description="labels that a node must have; a label's null removes it", max_length=50
     )
-    tolerations: Tolerations | None = None
+    tolerations: Tolerations | None = Field(
+        default=None, description="taints that a node may have: all of them, a list is one value"
+    )
     groups: Groups | None = Field(default=None, description=_GROUPS_FIELD)
 
     @field_validator("cpu", "memory", mode="before")
@@ -81,27 +89,29 @@ MOST_USES = 200
 
 
 class InstanceTypeView(BaseModel):
-    id: str = Field(examples=["cpu-1"])
-    name: str = Field(examples=["One core"])
+    id: str = Field(description="names it for good", examples=["cpu-1"])
+    name: str = Field(description="for people", examples=["One core"])
     cpu: float = Field(description="cores", examples=[0.5])
     memory: int = Field(description="bytes", examples=[2147483648])
     gpu: float | str = Field(description="cards, or text with the model", examples=["0.2(T4)"])
-    node_selector: dict[str, str]
-    tolerations: list[Toleration]
-    groups: list[str] | None = Field(description="null: all; otherwise those of them that you may see")
-    created_at: Timestamp
-    updated_at: Timestamp
+    node_selector: dict[str, str] = Field(description="labels that a node must have", examples=[{"disk": "ssd"}])
+    tolerations: list[Toleration] = Field(description="taints that a node may have")
+    groups: list[str] | None = Field(
+        description="null: all; otherwise those of them that you may see", examples=[["risk"]]
+    )
+    created_at: Timestamp = Field(description="when it was made")
+    updated_at: Timestamp = Field(description="when it was last changed")
 
 
 class TypeUse(BaseModel):
     """A version of a live deployment that runs on this type."""
 
-    deployment: str = Field(examples=["churn"])
-    group: str = Field(examples=["risk"])
+    deployment: str = Field(description="its id", examples=["churn"])
+    group: str = Field(description="the deployment's", examples=["risk"])
     version: int = Field(description="the number under which the deployment has it", examples=[2])
-    model: str = Field(examples=["risk/churn/3"])
+    model: str = Field(description="the model version that is served", examples=["risk/churn/3"])
     stopped: bool = Field(description="a stopped one uses nothing now, but needs the type to be started again")
-    phase: str = Field(examples=["Deployed"])
+    phase: str = Field(description="of the deployment", examples=["Deployed"])
 
 
 class InstanceTypeDetail(InstanceTypeView):

@@ -2,12 +2,14 @@
 
 from fastapi import APIRouter, Response
 
+from services.registry.errors import LastManager, ManagedElsewhere
 from services.registry.groups import queries as groups
 from services.registry.members import commands, queries
 from services.registry.members.schemas import MemberPut, MemberView
-from services.registry.parameters import DRY_RUN, GroupId, UserId, problems
+from services.registry.parameters import DRY_RUN, GroupId, UserId
 from shared.errors import NotFound
 from shared.http import CurrentCaller, CurrentUnit, Page, Paging, TransactionRoute
+from shared.http.problems import raises
 from shared.schema import Member
 
 router = APIRouter(route_class=TransactionRoute, prefix="/groups/{group}/members", tags=["members"])
@@ -25,6 +27,7 @@ async def list_members(*, group: GroupId, caller: CurrentCaller, unit: CurrentUn
 
 @router.get("/{user}", summary="Get a member")
 async def get_member(*, group: GroupId, user: UserId, caller: CurrentCaller, unit: CurrentUnit) -> MemberView:
+    """What the user may do in the group, and who says so."""
     caller.require(group, kind="group", name=group)
     member = await queries.find(unit.session, group, user)
     if member is None:
@@ -35,7 +38,7 @@ async def get_member(*, group: GroupId, user: UserId, caller: CurrentCaller, uni
 @router.put(
     "/{user}",
     summary="Make a user a member, or change a member's permission",
-    responses={201: {"model": MemberView, "description": "The user is a member now"}, **problems(409)},
+    responses={201: {"model": MemberView, "description": "The user is a member now"}, **raises(LastManager)},
     dependencies=DRY_RUN,
 )
 async def put_member(
@@ -47,7 +50,7 @@ async def put_member(
     unit: CurrentUnit,
     response: Response,
 ) -> MemberView:
-    """For managers. The last manager can only be replaced, unless by a platform admin. A membership that comes from an
+    """The last manager can only be replaced, unless by a platform admin. A membership that comes from an
     identity provider is from then on what you say, whatever the provider does."""
     caller.require(group, kind="group", name=group)
     member, new = await commands.put(unit.session, caller=caller, group=group, user=user, permission=body.permission)
@@ -55,9 +58,15 @@ async def put_member(
     return _view(member)
 
 
-@router.delete("/{user}", status_code=204, summary="Remove a member", responses=problems(409), dependencies=DRY_RUN)
+@router.delete(
+    "/{user}",
+    status_code=204,
+    summary="Remove a member",
+    responses=raises(LastManager, ManagedElsewhere),
+    dependencies=DRY_RUN,
+)
 async def remove_member(*, group: GroupId, user: UserId, caller: CurrentCaller, unit: CurrentUnit) -> None:
-    """For managers; every member may leave. The last manager stays, unless a platform admin removes them. A membership
+    """Every member may leave. The last manager stays, unless a platform admin removes them. A membership
     that comes from an identity provider is ended there, or would come again."""
     caller.require(group, kind="group", name=group, own=user == caller.user)
     await commands.remove(unit.session, caller=caller, group=group, user=user)

@@ -16,10 +16,12 @@ class MemberPut(Body):
 
 
 class MemberView(BaseModel):
-    user: str = Field(examples=["ana"])
-    permission: PermissionName
+    user: str = Field(description="their name", examples=["ana"])
+    permission: PermissionName = Field(
+        description="what they may in the group; each holds the ones before", examples=["edit"]
+    )
     source: str | None = Field(
         description="the identity provider whose claims made the user a member; null: a manager did", examples=["corp"]
     )
-    created_at: Timestamp
-    updated_at: Timestamp
+    created_at: Timestamp = Field(description="since when")
+    updated_at: Timestamp = Field(description="when the permission was last changed")

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query, Response
 from services.registry.models import commands, queries
 from services.registry.models.domain import metrics_summary
 from services.registry.models.schemas import Framework, ModelCreate, ModelPatch, ModelView, Tag
-from services.registry.parameters import DRY_RUN, GroupId, ModelName, Words, problems
+from services.registry.parameters import DRY_RUN, GroupId, ModelName, Words
+from shared.errors import InUse, NameTaken
 from shared.http import (
     Caller,
     CurrentCaller,
@@ -19,6 +20,7 @@ from shared.http import (
     TransactionRoute,
     etag,
 )
+from shared.http.problems import raises
 
 router = APIRouter(route_class=TransactionRoute, prefix="/models", tags=["models"])
 
@@ -48,9 +50,9 @@ async def list_models(
     return Page(items=[_view(found) for found in shown], next=following, total=total)
 
 
-@router.post("", status_code=201, summary="Make a model", responses=problems(409), dependencies=DRY_RUN)
+@router.post("", status_code=201, summary="Make a model", responses=raises(NameTaken), dependencies=DRY_RUN)
 async def create_model(*, body: ModelCreate, caller: CurrentCaller, unit: CurrentUnit, response: Response) -> ModelView:
-    """For whoever may edit in the group. Registering a version of a model that is not there makes it too."""
+    """Without a version yet. Registering a version of a model that is not there makes it too."""
     caller.require(body.group, kind="group", name=body.group)
     await commands.create(unit.session, body, user=caller.user)
     response.headers["Location"] = f"/api/v1/models/{body.group}/{body.name}"
@@ -61,13 +63,12 @@ async def create_model(*, body: ModelCreate, caller: CurrentCaller, unit: Curren
 async def get_model(
     *, group: GroupId, model: ModelName, caller: CurrentCaller, unit: CurrentUnit, response: Response
 ) -> ModelView:
+    """With its aliases, and the metrics of its latest version."""
     _require(caller, group, model)
     return await _answer(unit, group, model, response)
 
 
-@router.patch(
-    "/{group}/{model}", summary="Change a model and its aliases", responses=problems(412), dependencies=DRY_RUN
-)
+@router.patch("/{group}/{model}", summary="Change a model and its aliases", dependencies=DRY_RUN)
 async def update_model(
     *,
     group: GroupId,
@@ -78,15 +79,14 @@ async def update_model(
     response: Response,
     if_match: IfMatch = None,
 ) -> ModelView:
-    """For whoever may edit in the group. A JSON merge patch: `{"aliases": {"champion": 3, "candidate": null}}` sets one
-    alias and removes another."""
+    """A JSON merge patch: `{"aliases": {"champion": 3, "candidate": null}}` sets one alias and removes another."""
     _require(caller, group, model)
     await commands.change(unit.session, group, model, body, if_match=if_match)
     return await _answer(unit, group, model, response)
 
 
 @router.delete(
-    "/{group}/{model}", status_code=204, summary="Delete a model", responses=problems(409, 412), dependencies=DRY_RUN
+    "/{group}/{model}", status_code=204, summary="Delete a model", responses=raises(InUse), dependencies=DRY_RUN
 )
 async def delete_model(
     *,
@@ -96,8 +96,7 @@ async def delete_model(
     unit: CurrentUnit,
     if_match: IfMatch = None,
 ) -> None:
-    """With all its versions. For whoever made it and may still edit, and for managers of the group. Refused while live
-    deployments stand on one of its versions (`in_use` names them)."""
+    """With all its versions. Refused while live deployments stand on one of them (`in_use` names them)."""
     found = await queries.find(unit.session, group, model)
     _require(caller, group, model, own=found.created_by == caller.user)
     await commands.remove(unit.session, group, model, caller=caller, if_match=if_match)

@@ -26,10 +26,10 @@ _TAGS = Field(default=None, description="in lower case, without spaces", example
 
 
 class ModelCreate(Body):
-    group: DnsLabel = Field(examples=["risk"])
+    group: DnsLabel = Field(description="whose model it is; never changes", examples=["risk"])
     name: ModelLabel = Field(description="unique in the group; never changes", examples=["churn"])
     framework: Framework | None = _FRAMEWORK
-    description: Text | None = None
+    description: Text | None = Field(default=None, description="for people", examples=["Who is about to leave."])
     tags: Tags | None = _TAGS
 
 
@@ -37,7 +37,7 @@ class ModelPatch(Body):
     """A JSON merge patch: null clears."""
 
     framework: Framework | None = _FRAMEWORK
-    description: Text | None = None
+    description: Text | None = Field(default=None, description="for people", examples=["Who is about to leave."])
     tags: Tags | None = _TAGS
     aliases: Aliases | None = Field(
         default=None, description="alias → version; null removes one", examples=[{"champion": 3, "candidate": None}]
@@ -49,14 +49,14 @@ class ModelPatch(Body):
 
 
 class ModelView(BaseModel):
-    group: str = Field(examples=["risk"])
-    name: str = Field(examples=["churn"])
+    group: str = Field(description="whose model it is", examples=["risk"])
+    name: str = Field(description="unique in the group", examples=["churn"])
     framework: str = Field(description="what it was made with", examples=["sklearn"])
-    description: str
-    tags: list[str]
-    aliases: dict[str, int] = Field(examples=[{"champion": 3}])
+    description: str = Field(description="for people", examples=["Who is about to leave."])
+    tags: list[str] = Field(description="in alphabetical order", examples=[["retention", "tabular"]])
+    aliases: dict[str, int] = Field(description="alias → version", examples=[{"champion": 3}])
     latest: int | None = Field(description="the newest version; null: there is none", examples=[3])
     metrics_summary: str = Field(description="of the latest version", examples=["auc=0.91, loss=0.32"])
-    created_by: str = Field(examples=["ana"])
-    created_at: Timestamp
-    updated_at: Timestamp
+    created_by: str = Field(description="who made it", examples=["ana"])
+    created_at: Timestamp = Field(description="when it was made")
+    updated_at: Timestamp = Field(description="when it, or an alias, was last changed, or a version registered")

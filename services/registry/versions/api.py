@@ -11,9 +11,10 @@ from services.registry.artifacts import download
 from services.registry.artifacts import queries as blobs
 from services.registry.artifacts.domain import Elsewhere, OnServer, Uploaded, parse_address
 from services.registry.artifacts.resolver import Sources, resolve
+from services.registry.errors import RunMismatch, UnsupportedScheme
 from services.registry.models import queries as models
 from services.registry.models.domain import metrics_summary
-from services.registry.parameters import DRY_RUN, GroupId, ModelName, VersionNumber, problems
+from services.registry.parameters import DRY_RUN, GroupId, ModelName, VersionNumber
 from services.registry.versions import commands, importing, queries
 from services.registry.versions.curves import FEWEST, downsample
 from services.registry.versions.schemas import (
@@ -26,8 +27,9 @@ from services.registry.versions.schemas import (
     VersionSummary,
     VersionView,
 )
-from shared.errors import NotFound, ValidationFailed
-from shared.http import Caller, CurrentCaller, CurrentUnit, Page, Paging, TransactionRoute, Unit
+from shared.errors import InUse, NotFound, ValidationFailed
+from shared.http import TAGGED, Caller, CurrentCaller, CurrentUnit, Page, Paging, TransactionRoute, Unit, described
+from shared.http.problems import raises
 from shared.schema import Model, ModelVersion
 
 router = APIRouter(route_class=TransactionRoute, prefix="/models/{group}/{model}", tags=["model versions"])
@@ -40,7 +42,9 @@ Run = Annotated[
         examples=["train-2031-07-01"],
     ),
 ]
-CurveName = Annotated[str, Path(pattern=r"^[^\x00-\x1f\x7f/]+$", max_length=100, examples=["loss"])]
+CurveName = Annotated[
+    str, Path(pattern=r"^[^\x00-\x1f\x7f/]+$", max_length=100, description="the curve's name", examples=["loss"])
+]
 Points = Annotated[
     int | None,
     Query(
@@ -51,7 +55,12 @@ Points = Annotated[
         examples=[1000],
     ),
 ]
-PartKey = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["encoder"])]
+PartKey = Annotated[
+    str,
+    Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="the part's key", examples=["encoder"]),
+]
+
+_HEADERS = described("ETag", "Location")
 
 
 @router.get("/versions", summary="List a model's versions")
@@ -67,7 +76,13 @@ async def list_model_versions(
     return Page(items=items, next=following, total=total)
 
 
-@router.post("/versions", status_code=201, summary="Register a version", responses=problems(409), dependencies=DRY_RUN)
+@router.post(
+    "/versions",
+    status_code=201,
+    summary="Register a version",
+    responses={201: {"headers": _HEADERS}, **raises(UnsupportedScheme)},
+    dependencies=DRY_RUN,
+)
 async def create_model_version(
     *,
     group: GroupId,
@@ -78,8 +93,7 @@ async def create_model_version(
     unit: CurrentUnit,
     response: Response,
 ) -> VersionView:
-    """For whoever may edit in the group. The model is made if it is not there. Versions are numbered from 1; a
-    number is never used again."""
+    """The model is made if it is not there. Versions are numbered from 1; a number is never used again."""
     return await _register(
         group=group, model=model, body=body, request=request, caller=caller, unit=unit, response=response, run=None
     )
@@ -88,7 +102,11 @@ async def create_model_version(
 @router.put(
     "/runs/{run}",
     summary="Register the version of a run",
-    responses={201: {"model": VersionView, "description": "The version is new"}, **problems(409)},
+    responses={
+        200: {"description": "The run has registered it before", "headers": _HEADERS},
+        201: {"model": VersionView, "description": "The version is new", "headers": _HEADERS},
+        **raises(RunMismatch, UnsupportedScheme),
+    },
     dependencies=DRY_RUN,
 )
 async def register_run(
@@ -113,7 +131,11 @@ async def register_run(
     "/mlflow",
     status_code=201,
     summary="Register a version out of MLflow's files",
-    responses={200: {"model": VersionView, "description": "The run was imported before"}, **problems(409)},
+    responses={
+        200: {"model": VersionView, "description": "The run was imported before", "headers": _HEADERS},
+        201: {"headers": _HEADERS},
+        **raises(RunMismatch),
+    },
     dependencies=DRY_RUN,
 )
 async def import_mlflow(
@@ -143,7 +165,7 @@ async def import_mlflow(
     )
 
 
-@router.get("/versions/{number}", summary="Get a version")
+@router.get("/versions/{number}", summary="Get a version", responses=TAGGED)
 async def get_model_version(
     *,
     group: GroupId,
@@ -162,7 +184,7 @@ async def get_model_version(
 
 
 @router.delete(
-    "/versions/{number}", status_code=204, summary="Delete a version", responses=problems(409), dependencies=DRY_RUN
+    "/versions/{number}", status_code=204, summary="Delete a version", responses=raises(InUse), dependencies=DRY_RUN
 )
 async def delete_model_version(
     *,
@@ -172,8 +194,7 @@ async def delete_model_version(
     caller: CurrentCaller,
     unit: CurrentUnit,
 ) -> None:
-    """For whoever registered it and may still edit, and for managers of the group. Refused while live deployments stand
-    on it (`in_use` names them). Its aliases go with it."""
+    """Refused while live deployments stand on it (`in_use` names them). Its aliases go with it."""
     _, version = await queries.find(unit.session, group, model, number)
     # Called as `find` calls one that is not there: they look the same to whoever may not see it.
     name = f"{group}/{model}/{number}"

@@ -43,7 +43,7 @@ class VersionCreate(Body):
         description="where the bytes are: one address, or several by key, pulled one by one",
         examples=["registry://sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
     )
-    framework: Framework = Field(default="", examples=["sklearn"])
+    framework: Framework = Field(default="", description="what it was made with", examples=["sklearn"])
     metrics: MetricsIn | None = Field(
         default=None, description="text, or a JSON object, shown as `key=value, …` in lists", examples=[{"auc": 0.91}]
     )
@@ -54,7 +54,7 @@ class VersionCreate(Body):
         " null",
         examples=[{"loss": [[1, 0.7], [2, 0.4]]}],
     )
-    description: Text = ""
+    description: Text = Field(default="", description="for people", examples=["With the features of June."])
 
 
 class MlflowImport(Body):
@@ -74,38 +74,47 @@ class MlflowImport(Body):
 class Serving(BaseModel):
     """A live deployment that stands on this version."""
 
-    deployment: str = Field(examples=["churn"])
-    group: str = Field(examples=["risk"])
+    deployment: str = Field(description="its id", examples=["churn"])
+    group: str = Field(description="the deployment's", examples=["risk"])
     version: int = Field(description="the number under which the deployment has it", examples=[2])
     weight: float = Field(description="share of the deployment's traffic, in percent", examples=[10])
     stopped: bool = Field(description="a stopped one serves nobody, but can be started again")
-    phase: str = Field(examples=["Deployed"])
+    phase: str = Field(description="of the deployment", examples=["Deployed"])
 
 
 class VersionSummary(BaseModel):
     """A version as lists show it."""
 
-    number: int = Field(examples=[3])
-    artifact: str | dict[str, str]
-    framework: str
-    metrics_summary: str = Field(examples=["auc=0.91, loss=0.32"])
-    description: str
-    digest: str | None = Field(description="SHA-256 of the bytes, if the artifact is one upload")
-    size: int | None = Field(description="bytes, if known")
-    run: str | None = Field(description="the run that registered it")
-    aliases: list[str] = Field(examples=[["champion"]])
+    number: int = Field(description="counts from 1 in the model", examples=[3])
+    artifact: str | dict[str, str] = Field(
+        description="where the bytes are, as it was registered",
+        examples=["registry://sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    )
+    framework: str = Field(description="what it was made with", examples=["sklearn"])
+    metrics_summary: str = Field(description="its metrics as one line", examples=["auc=0.91, loss=0.32"])
+    description: str = Field(description="for people", examples=["With the features of June."])
+    digest: str | None = Field(
+        description="SHA-256 of the bytes, if the artifact is one upload",
+        examples=["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    )
+    size: int | None = Field(description="bytes, if known", examples=[1048576])
+    run: str | None = Field(description="the run that registered it", examples=["train-2031-07-01"])
+    aliases: list[str] = Field(description="those that name it now", examples=[["champion"]])
     deployments: list[Serving] = Field(description="those of them that you may see")
-    created_by: str
-    created_at: Timestamp
+    created_by: str = Field(description="who registered it", examples=["ana"])
+    created_at: Timestamp = Field(description="when it was registered")
 
 
 class VersionView(VersionSummary):
-    group: str = Field(examples=["risk"])
-    model: str = Field(examples=["churn"])
-    metrics: str | dict[str, Any] | None
-    parameters: dict[str, Any]
+    group: str = Field(description="whose model it is", examples=["risk"])
+    model: str = Field(description="the model's name", examples=["churn"])
+    metrics: str | dict[str, Any] | None = Field(
+        description="as they were registered", examples=[{"auc": 0.91, "loss": 0.32}]
+    )
+    parameters: dict[str, Any] = Field(description="what it was trained with", examples=[{"depth": 6}])
     curves: dict[str, list[list[float | None]]] = Field(
-        description=f"those with at most {LARGE} points; with `points`, all of them"
+        description=f"those with at most {LARGE} points; with `points`, all of them",
+        examples=[{"loss": [[1, 0.7], [2, 0.4]]}],
     )
     large_curves: dict[str, int] = Field(
         description="name → number of points of the other ones; read them at …/curves/{name}",
@@ -118,6 +127,6 @@ class VersionView(VersionSummary):
 
 
 class CurveView(BaseModel):
-    name: str = Field(examples=["loss"])
+    name: str = Field(description="of the curve", examples=["loss"])
     total: int = Field(description="number of points that are stored", examples=[48000])
-    points: list[list[float | None]] = Field(description="[[step, value], …]")
+    points: list[list[float | None]] = Field(description="[[step, value], …]", examples=[[[1, 0.7], [2, 0.4]]])
