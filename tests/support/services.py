@@ -14,14 +14,20 @@ from shared.database import Sessions
 from shared.schema import Group, Member, SignIn, SigningKey, User
 from shared.service import Core
 from shared.tokens import generate_key_pair, issue
+from tests.support.conformance import conforming
 
 
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of `app`, which is started before and stopped after. Errors of the application are raised here."""
+    """A client of `app`, which is started before and stopped after. Errors of the application are raised here.
+
+    So is every answer of one of the four services that its OpenAPI document does not know.
+    """
+    hooks = {"response": [conforming(app)]} if app.title.startswith("Moorage ") else {}
+    transport = httpx.ASGITransport(app=app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://moorage") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://moorage", event_hooks=hooks) as client,
     ):
         yield client
 
