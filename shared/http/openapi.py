@@ -98,6 +98,8 @@ def describe(document: Json, rules: Rules) -> None:
             rule = rules[operation["operationId"]]
             operation["description"] = "\n\n".join(filter(None, (operation.get("description"), _who(rule))))
             keyed = method == "post" and rule.caller and _takes_no_stream(operation)
+            for parameter in operation.get("parameters", ()):
+                _without_null(parameter["schema"])
             if keyed:
                 operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/IdempotencyKey"})
             kinds = list(_errors(method, path, operation, rules, keyed=keyed))
@@ -109,6 +111,16 @@ def describe(document: Json, rules: Rules) -> None:
                 keyed=keyed,
                 made=method == "post",
             )
+
+
+def _without_null(schema: Json) -> None:
+    """A parameter is there or not; FastAPI says of one that may be left out that it may be null."""
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    if len(options) == 1:
+        del schema["anyOf"]
+        schema |= {**options[0], **schema}
+    elif options:
+        schema["anyOf"] = options
 
 
 def _who(rule: Rule) -> str:
