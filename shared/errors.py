@@ -11,6 +11,7 @@
     ├── VersionConflict         `If-Match` named a state that has moved on
     ├── QuotaExceeded           the group's quota does not hold it
     ├── TooLarge                a body over its limit
+    ├── UnsupportedMediaType    a body that says it is something else than what is taken
     ├── RangeNotSatisfiable     the bytes end before the range that is asked for
     ├── TooManyRequests         come back after `retry_after`
     └── Unavailable             a part that we need is away; nothing was changed
@@ -60,7 +61,7 @@ class ValidationFailed(MoorageError):
     title = "The request is not valid"
 
     def __init__(self, problems: Sequence[FieldProblem], detail: str | None = None, **facts: Any) -> None:
-        super().__init__(detail or "; ".join(f"{p.pointer}: {p.message}" for p in problems), **facts)
+        super().__init__(detail or "; ".join(f"{p.pointer or 'the body'}: {p.message}" for p in problems), **facts)
         self.problems = tuple(problems)
 
     @classmethod
@@ -179,6 +180,15 @@ class QuotaExceeded(MoorageError):
 class TooLarge(MoorageError):
     code = "too_large"
     title = "The body is too large"
+
+
+class UnsupportedMediaType(MoorageError):
+    code = "unsupported_media_type"
+    title = "The media type is not supported"
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls("Send the body as `Content-Type: application/json`.")
 
 
 class RangeNotSatisfiable(MoorageError):

@@ -34,7 +34,10 @@ class Parts:
         if name is None and len(self.providers) == 1:
             return next(iter(self.providers.values()))
         if name is None or name not in self.providers:
-            raise NotFound.named("identity provider", name or "")
+            known = ", ".join(self.providers)
+            raise NotFound(
+                f"Name one of the identity providers: {known}." if known else "There is none; sign in at /auth/token."
+            )
         return self.providers[name]
 
     @property

@@ -7,16 +7,15 @@ from fastapi import Depends, Path, Query
 
 from shared.errors import ValidationFailed
 from shared.http import PageQuery
+from shared.http.schemas import LABEL
 
-_LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
-
-GroupId = Annotated[str, Path(pattern=_LABEL, max_length=40, description="the group's id", examples=["risk"])]
+GroupId = Annotated[str, Path(pattern=LABEL, max_length=40, description="the group's id", examples=["risk"])]
 UserId = Annotated[
     str, Path(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=63, description="the user's name", examples=["ana"])
 ]
-InstanceTypeId = Annotated[str, Path(pattern=_LABEL, max_length=40, description="its id", examples=["cpu-1"])]
+InstanceTypeId = Annotated[str, Path(pattern=LABEL, max_length=40, description="its id", examples=["cpu-1"])]
 ModelName = Annotated[
-    str, Path(pattern=_LABEL, max_length=63, description="the model's name in its group", examples=["churn"])
+    str, Path(pattern=LABEL, max_length=63, description="the model's name in its group", examples=["churn"])
 ]
 VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="the version's number, from 1", examples=[3])]
 

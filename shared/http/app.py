@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route, compile_path
 
 from shared.errors import ValidationFailed
 from shared.http import problems
@@ -106,11 +106,14 @@ def create_app(
     )
     app.state.core = core
     app.state.rules = rules
+    routes = [route for router in routers for route in router.routes]
+    app.state.paths = [
+        (compile_path(PREFIX + route.path)[0], route.methods) for route in routes if isinstance(route, Route)
+    ]
     problems.install(app)
     if core.web_origins:
         app.add_middleware(CORSMiddleware, allow_origins=core.web_origins, **_CORS)
     app.add_middleware(RequestContext, service=service, https=core.public_url.startswith("https://"))
-    routes = [route for router in routers for route in router.routes]
     _check_rules(rules, routes)
     for router in routers:
         app.include_router(router, prefix=PREFIX)

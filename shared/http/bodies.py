@@ -27,6 +27,11 @@ class BoundedRequest(Request):
     def has_body(self) -> bool:
         return self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
 
+    @property
+    def is_json(self) -> bool:
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
     async def body(self) -> bytes:
         # FastAPI passes an HTTPException on, and would turn any other error here into its own 400.
         if not hasattr(self, "_body"):

@@ -170,7 +170,10 @@ def _errors(
         yield errors.ValidationFailed
     if "requestBody" in operation:
         yield errors.TooLarge
-        if "application/x-www-form-urlencoded" in operation["requestBody"]["content"]:
+        content = operation["requestBody"]["content"]
+        if "application/json" in content:
+            yield errors.UnsupportedMediaType
+        if "application/x-www-form-urlencoded" in content:
             yield errors.BadRequest
     if method in _CHANGES and rule.caller:
         yield errors.Conflict  # with what somebody else changes at the same moment

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import asyncpg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -19,6 +20,7 @@ from structlog.contextvars import get_contextvars
 
 from shared import errors
 from shared.database import is_disconnect
+from shared.http.invalid import field_problems
 from shared.http.refusals import translate
 
 MEDIA_TYPE = "application/problem+json"
@@ -33,6 +35,7 @@ _STATUS: dict[type[errors.MoorageError], int] = {
     errors.VersionConflict: 412,
     errors.QuotaExceeded: 403,
     errors.TooLarge: 413,
+    errors.UnsupportedMediaType: 415,
     errors.RangeNotSatisfiable: 416,
     errors.TooManyRequests: 429,
     errors.Unavailable: 503,
@@ -44,10 +47,7 @@ _OF_STATUS = {  # what the framework itself answers
     405: ("method_not_allowed", "The method is not allowed here"),
     406: ("not_acceptable", "No such representation"),
     413: ("too_large", "The body is too large"),
-    415: ("unsupported_media_type", "The media type is not supported"),
 }
-
-_MOST_FIELD_ERRORS = 50  # a body of a hundred thousand unknown fields is answered like one of fifty
 
 
 class ProblemResponse(JSONResponse):
@@ -159,12 +159,18 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> ProblemResponse:
-        return render(errors.ValidationFailed([_field(dict(each)) for each in error.errors()[:_MOST_FIELD_ERRORS]]))
+        return render(errors.ValidationFailed(field_problems(error.errors(), error.body)))
 
     @app.exception_handler(HTTPException)
-    async def framework(_: Request, error: HTTPException) -> ProblemResponse:
+    async def framework(request: Request, error: HTTPException) -> ProblemResponse:
         code, title = _OF_STATUS.get(error.status_code, ("bad_request", "The request is not valid"))
-        return problem(error.status_code, code, title, str(error.detail), headers=dict(error.headers or {}))
+        detail, headers = str(error.detail), dict(error.headers or {})
+        if error.status_code == 404:
+            detail = "The API has no such path. Its description is at /openapi.json."
+        elif error.status_code == 405:
+            headers["Allow"] = _methods_at(request) or headers["Allow"]
+            detail = f"This path takes {headers['Allow']}."
+        return problem(error.status_code, code, title, detail, headers=headers)
 
     @app.exception_handler(DBAPIError)
     async def database(_: Request, error: DBAPIError) -> ProblemResponse:
@@ -177,11 +183,25 @@ def install(app: FastAPI) -> None:
     async def gone(_: Request, __: ClientDisconnect) -> ProblemResponse:
         return problem(400, "bad_request", "The request is not valid", "The connection ended before the body did.")
 
+    async def driver(_: Request, error: Exception) -> ProblemResponse:
+        if is_disconnect(error):
+            return away()
+        raise error
+
+    for kind in (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        app.add_exception_handler(kind, driver)
+
     async def unreachable(_: Request, __: Exception) -> ProblemResponse:
         return away()
 
     for kind in (ConnectionError, TimeoutError, PoolTimeoutError):
         app.add_exception_handler(kind, unreachable)
+
+
+def _methods_at(request: Request) -> str:
+    """Of every route with this path: the framework names those of the first one only."""
+    found = (methods for path, methods in request.app.state.paths if path.match(request.url.path))
+    return ", ".join(sorted(set().union(*found)))
 
 
 def away() -> ProblemResponse:
@@ -192,15 +212,3 @@ def internal() -> ProblemResponse:
     return problem(
         500, "internal", "We made a mistake", "It is in our log under this request_id; nothing of yours was wrong."
     )
-
-
-def _field(error: dict[str, Any]) -> errors.FieldProblem:
-    where, *path = (str(part) for part in error["loc"])
-    if where == "body":
-        pointer = "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path)
-        if error["type"] == "json_invalid":
-            return errors.FieldProblem("", f"is not valid JSON: {error['ctx']['error']} (at character {path[0]})")
-    else:
-        pointer = "/".join([where, *path])
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return errors.FieldProblem(pointer, "is not a known field" if error["type"] == "extra_forbidden" else message)

@@ -5,7 +5,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, StringConstraints, WithJsonSchema
 
-DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", min_length=1, max_length=40)]
+LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+
+DnsLabel = Annotated[str, StringConstraints(pattern=LABEL, min_length=1, max_length=40)]
 """An id: lower-case letters, digits and inner hyphens, at most 40 characters."""
 
 # The syntax of Kubernetes labels; its own length limit is enforced where it is meant.

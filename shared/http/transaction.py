@@ -10,11 +10,12 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
+from fastapi.params import Form
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.errors import MoorageError, ValidationFailed
+from shared.errors import MoorageError, UnsupportedMediaType, ValidationFailed
 from shared.http import records
 from shared.http.auth import Caller, needs_caller
 from shared.http.bodies import BoundedRequest
@@ -65,6 +66,7 @@ class TransactionRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         declares_body = self.body_field is not None
+        takes_json = self.body_field is not None and not isinstance(self.body_field.field_info, Form)
         has_caller = needs_caller(self.dependant)
 
         async def handled(request: BoundedRequest) -> Response:
@@ -86,6 +88,8 @@ class TransactionRoute(APIRoute):
 
         async def in_transaction(request: BoundedRequest) -> Response:
             streamed = request.has_body and not declares_body
+            if takes_json and request.has_body and not request.is_json:
+                raise UnsupportedMediaType("Send the body as `Content-Type: application/json`.")
             if not streamed:
                 await request.body()  # before there is a connection that a slow client could hold
             core = request.app.state.core

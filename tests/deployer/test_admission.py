@@ -122,6 +122,7 @@ async def test_a_group_that_may_not_deploy(deployer: Deployer) -> None:
     ):
         answer = await deployer.call(method, path, body)
         assert (answer.status_code, answer.json()["code"]) == (403, "deployment_disabled")
+        assert "a platform admin can switch it on" in answer.json()["detail"]
     assert (await deployer.until_phase("Deployed"))["status"]["versions"][0]["ready"] == 1
     await deployer.ok("PATCH", "/deployments/churn", {"description": "allowed"})
     await deployer.ok("POST", "/deployments/churn/stop")

@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
+import asyncpg
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
@@ -159,6 +160,8 @@ async def fail(how: str, unit: CurrentUnit) -> None:
             await run("SELECT pg_sleep(5)")
         case "terminated":
             await run("SELECT pg_terminate_backend(pg_backend_pid())")
+        case "goodbye":
+            raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
         case "surrogate":
             raise QuotaExceeded("half a pair: \ud800")
 

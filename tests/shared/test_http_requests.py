@@ -84,8 +84,28 @@ async def test_a_bad_field_is_named_by_a_json_pointer(client: httpx.AsyncClient)
     assert isinstance(document["errors"], list)
     assert {error["pointer"]: error["message"] for error in document["errors"]}["/a~1b~0c"] == "is not a known field"
     assert "/name" in {error["pointer"] for error in document["errors"]}
+    assert "must be lower-case letters, digits and inner hyphens" in document["detail"]
     broken = await client.post(f"{API}/things", content=b'{"name" 1}', headers={"Content-Type": "application/json"})
-    assert problem(broken, 422, "validation_failed")["errors"][0]["pointer"] == ""
+    document = problem(broken, 422, "validation_failed")
+    assert document["errors"][0]["pointer"] == ""
+    assert document["detail"].startswith("the body: is not valid JSON")
+    assert problem(await client.post(f"{API}/things", json=[1]), 422, "validation_failed")["errors"] == [
+        {"pointer": "", "message": "must be a JSON object"}
+    ]
+
+
+async def test_a_body_that_says_it_is_no_json_is_told_what_to_say(
+    client: httpx.AsyncClient, admin: asyncpg.Connection
+) -> None:
+    for kind in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x", "text/json"):
+        answer = await client.post(f"{API}/things", content=b'{"name": "x"}', headers={"Content-Type": kind})
+        assert "Content-Type: application/json" in problem(answer, 415, "unsupported_media_type")["detail"]
+    problem(await client.post(f"{API}/things", content=b'{"name": "x"}'), 415, "unsupported_media_type")
+    assert await ids(admin) == []
+    taken = ("application/json; charset=utf-8", "application/merge-patch+json", "Application/JSON")
+    for number, kind in enumerate(taken):
+        body = b'{"name": "x%d"}' % number
+        assert (await client.post(f"{API}/things", content=body, headers={"Content-Type": kind})).status_code == 201
 
 
 async def test_nesting_that_is_sane_and_unicode_come_through(
@@ -160,7 +180,8 @@ async def test_odd_paths_are_looked_up_and_not_found(client: httpx.AsyncClient) 
 async def test_methods_that_are_not_there(client: httpx.AsyncClient) -> None:
     answer = await client.put(f"{API}/things", json={})
     problem(answer, 405, "method_not_allowed")
-    assert answer.headers["allow"]
+    assert answer.headers["allow"] == "GET, POST"
+    assert "GET, POST" in answer.json()["detail"]
     assert (await client.head(f"{API}/things")).status_code == 405
 
 
@@ -237,6 +258,7 @@ async def test_failures_are_told_in_our_words_and_change_nothing(
     await answer("reference", 409, "conflict")
     await answer("too-slow", 503, "unavailable")
     await answer("terminated", 503, "unavailable")
+    await answer("goodbye", 503, "unavailable")
     await answer("surrogate", 403, "quota_exceeded")
     facts = await answer("quota", 403, "quota_exceeded")
     assert (facts["requested"], facts["limit"], facts["at"]) == (0.5, 4, "2026-01-01T00:00:00")

@@ -31,7 +31,7 @@ async def admit(
         raise NotFound.named("group", group)
     if not row.deployment_enabled:
         raise DeploymentDisabled(
-            f"Deployment is switched off for group {group}; one of its managers can switch it on.", group=group
+            f"Deployment is switched off for group {group}; a platform admin can switch it on.", group=group
         )
     if not versions:
         return None

@@ -16,8 +16,8 @@ _LABEL = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _PATH = r"(/[^\s?#]*)?"
 _FORMS = {
-    "s3": (re.compile(rf"s3://{_BUCKET}/[^\s?#]+"), "s3://bucket/key"),
-    "gs": (re.compile(rf"gs://{_BUCKET}/[^\s?#]+"), "gs://bucket/key"),
+    "s3": (re.compile(rf"s3://{_BUCKET}/[^\s?#]+"), "s3://bucket/key, the bucket of 3 or more characters"),
+    "gs": (re.compile(rf"gs://{_BUCKET}/[^\s?#]+"), "gs://bucket/key, the bucket of 3 or more characters"),
     "http": (re.compile(r"http://[^\s/?#]+[^\s#]*"), "http://host/path"),
     "https": (re.compile(r"https://[^\s/?#]+[^\s#]*"), "https://host/path"),
     "hf": (re.compile(rf"hf://{_NAME}/{_NAME}(@[A-Za-z0-9._-]{{1,100}})?{_PATH}"), "hf://owner/model@revision/path"),

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from shared.http import Body, DnsLabel, Timestamp
-from shared.http.schemas import Text
+from shared.http.schemas import LABEL, Text
 
-ModelLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", min_length=1, max_length=63)]
+ModelLabel = Annotated[str, StringConstraints(pattern=LABEL, min_length=1, max_length=63)]
 Framework = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=63)]
 Tag = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]+$", max_length=63, to_lower=True)]
 
