@@ -34,10 +34,9 @@ class Parts:
         if name is None and len(self.providers) == 1:
             return next(iter(self.providers.values()))
         if name is None or name not in self.providers:
-            known = ", ".join(self.providers)
-            raise NotFound(
-                f"Name one of the identity providers: {known}." if known else "There is none; sign in at /auth/token."
-            )
+            if not self.providers:
+                raise NotFound("There is no identity provider; sign in at /auth/token.")
+            raise NotFound(f"Name one of the identity providers: {', '.join(self.providers)}.")
         return self.providers[name]
 
     @property

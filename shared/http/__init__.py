@@ -2,7 +2,7 @@
 
 `app` builds an application; `transaction` gives each request one database transaction, idempotency keys and waiting;
 `auth` says who calls and what they may; `problems` renders errors (RFC 9457); `etags`, `pages` and `streams` are the
-conventions of docs/api.md. Services bring routers.
+conventions of docs/api.md, and `openapi` describes all of that once. Services bring routers.
 """
 
 from shared.http.app import create_app

@@ -50,7 +50,10 @@ Metadata = Annotated[dict[Key, Word], Field(max_length=100, examples=[{"team": "
 
 
 class Replicas(Body):
-    """How many replicas: `min`, and up to `max` where the platform scales by itself; admission counts `max`."""
+    """How many replicas: `min`, and up to `max` where the platform scales by itself; admission counts `max`.
+
+    Going in, one number stands for both.
+    """
 
     min: Count = Field(default=1, description="at least so many", examples=[2])
     max: Count = Field(default=1, description="at most so many", examples=[2])
