@@ -114,6 +114,7 @@ async def test_a_lowered_quota_keeps_nobody_from_asking_for_less(deployer: Deplo
 
 async def test_a_group_that_may_not_deploy(deployer: Deployer) -> None:
     await deployer.deploy()
+    await deployer.ok("POST", "/deployments/churn/versions", {"model": "risk/churn/2"})
     await deployer.quota(deployment_enabled=False)
     for method, path, body in (
         ("POST", "/deployments", {"model": "risk/churn/1"}),
@@ -123,6 +124,7 @@ async def test_a_group_that_may_not_deploy(deployer: Deployer) -> None:
         answer = await deployer.call(method, path, body)
         assert (answer.status_code, answer.json()["code"]) == (403, "deployment_disabled")
         assert "a platform admin can switch it on" in answer.json()["detail"]
+    await deployer.ok("DELETE", "/deployments/churn/versions/2")
     assert (await deployer.until_phase("Deployed"))["status"]["versions"][0]["ready"] == 1
     await deployer.ok("PATCH", "/deployments/churn", {"description": "allowed"})
     await deployer.ok("POST", "/deployments/churn/stop")

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from services.deployer.deployments import queries
 from services.deployer.deployments.dependencies import (
+    ADMISSION,
     CHANGES,
     Answering,
     CreatingCommands,
@@ -160,7 +161,7 @@ async def stop_deployment(
 @router.post(
     "/deployments/{id}/start",
     response_model=DeploymentView,
-    responses=raises(*CHANGES),
+    responses=raises(*ADMISSION),
     summary="Start a stopped deployment",
 )
 async def start_deployment(
@@ -172,7 +173,7 @@ async def start_deployment(
 
 
 @router.post(
-    "/deployments/{id}/redeploy", response_model=DeploymentView, responses=raises(*CHANGES), summary="Redeploy"
+    "/deployments/{id}/redeploy", response_model=DeploymentView, responses=raises(*ADMISSION), summary="Redeploy"
 )
 async def redeploy_deployment(
     deployment: DeploymentId, commands: CurrentCommands, answering: Answering, body: Action | None = None

@@ -26,6 +26,7 @@ from shared.http import CurrentCaller, CurrentUnit, DnsLabel, IfMatch, Unit, eta
 from shared.service import Core
 
 __all__ = [
+    "ADMISSION",
     "CHANGES",
     "Answering",
     "CreatingCommands",
@@ -41,14 +42,12 @@ DeploymentId = Annotated[DnsLabel, Path(alias="id", description="the deployment'
 DryRun = Annotated[bool, Query(description="answer what would change and whether it fits the quota; change nothing")]
 Message = Annotated[str, Query(max_length=4000, pattern=r"^[^\x00]*$", description="why; kept in the history")]
 
-CHANGES: tuple[type[MoorageError], ...] = (
-    QuotaExceeded,
-    DeploymentDisabled,
-    VersionLimitReached,
-    WeightsExceedTotal,
-    UnsupportedByPlatform,
-    AddressTaken,
-)
+Kinds = tuple[type[MoorageError], ...]
+
+ADMISSION: Kinds = (QuotaExceeded, DeploymentDisabled)
+"""The errors of what starts replicas."""
+
+CHANGES: Kinds = (*ADMISSION, VersionLimitReached, WeightsExceedTotal, UnsupportedByPlatform, AddressTaken)
 """The errors of what changes the versions of a deployment."""
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Response
 
 from services.deployer.deployments import queries
 from services.deployer.deployments.dependencies import (
+    ADMISSION,
     CHANGES,
     Answering,
     CurrentCommands,
@@ -17,6 +18,7 @@ from services.deployer.deployments.dependencies import (
 from services.deployer.deployments.domain import Spec, VersionSpec
 from services.deployer.deployments.schemas import DeploymentView, LiveVersionView, NewVersion, PatchVersion
 from services.deployer.deployments.views import version_view
+from services.deployer.errors import AddressTaken, UnsupportedByPlatform
 from services.deployer.versions.schemas import VersionList
 from shared.errors import NotFound
 from shared.http import TAGGED, CurrentCaller, CurrentUnit, TransactionRoute
@@ -79,7 +81,7 @@ async def replace_version(
 @router.patch(
     "/deployments/{id}/versions/{number}",
     response_model=DeploymentView,
-    responses=raises(*CHANGES),
+    responses=raises(*ADMISSION, UnsupportedByPlatform, AddressTaken),
     summary="Change a version",
 )
 async def update_version(
@@ -92,7 +94,7 @@ async def update_version(
 @router.delete(
     "/deployments/{id}/versions/{number}",
     response_model=DeploymentView,
-    responses=TAGGED | raises(*CHANGES),
+    responses=TAGGED,
     summary="Delete a version",
 )
 async def delete_version(
