@@ -55,6 +55,9 @@ class NoPlatform:
     """Runs nothing, and says so."""
 
     capabilities = Capabilities(containers=True)
+    trouble = None
+
+    async def known(self) -> None: ...
 
     async def apply(self, workload: object) -> None: ...
 
@@ -68,6 +71,9 @@ class NoPlatform:
 
     async def versions(self, _: UUID) -> set[int]:
         return set()
+
+    async def addresses(self, _: UUID) -> dict[int, tuple[str, ...]]:
+        return {}
 
     async def watch(self) -> AsyncIterator[UUID]:
         await asyncio.Event().wait()

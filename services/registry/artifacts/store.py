@@ -31,6 +31,9 @@ from shared.telemetry import get_logger
 log = get_logger(__name__)
 
 _UNFLUSHED = 64 << 20  # bytes that may wait to be flushed to the disk
+_WRITTEN = 128 << 10
+"""Bytes given to the kernel at once: for more it looks for memory in one piece, which takes long where there is little
+(an upload of 512 MiB took up to 1.5 s instead of 0.65)."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -221,7 +224,7 @@ class _Incoming:
 def write_all(file: io.FileIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[file.write(view) :]
+        view = view[file.write(view[:_WRITTEN]) :]
 
 
 def _need(folder: Path, size: int, *, floor: int) -> None:
