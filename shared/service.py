@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import gc
 import os
 import socket
 import sys
@@ -132,11 +133,18 @@ class Core:
 
 
 class _Server(uvicorn.Server):
-    """Says that it begins to stop before it waits for the requests that are under way."""
+    """Lays aside what it has started with, and says that it begins to stop before it waits for requests under way."""
 
     def __init__(self, config: uvicorn.Config, core: Core) -> None:
         super().__init__(config)
         self._core = core
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # What is there now stays. Else it would be gone through again and again for what could be freed, and every
+        # request under way would wait for that: 0.1 to 0.2 s.
+        gc.collect()
+        gc.freeze()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._core.stopping.set()
