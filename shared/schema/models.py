@@ -121,7 +121,9 @@ class ModelCurve(Base):
 
 class Blob(Base):
     """Bytes that were uploaded to us, kept once by their content. `digest` is `sha256:<64 hex>`; `example` the body of
-    one request that the model in them takes, if they hold one. The gateway reads it.
+    one request that the model in them takes, if they hold one. The gateway reads it. `blake3` is
+    their BLAKE3 in hex: it tells as surely whether they are those that were uploaded, in a third of the time. None:
+    they came before it was noted.
 
     `place` is the name that the bytes have in the storage, used once and never for others, so that whoever removes them
     cannot hit the same bytes that come anew; None when they were found damaged, until they are uploaded again.
@@ -135,6 +137,7 @@ class Blob(Base):
 
     digest: Mapped[str] = mapped_column(String(71), primary_key=True)
     size: Mapped[int]
+    blake3: Mapped[str | None] = mapped_column(String(64))
     place: Mapped[str | None] = mapped_column(String(200))
     example: Mapped[dict[str, Any] | None]
     created_by: Mapped[str] = mapped_column(String(63))

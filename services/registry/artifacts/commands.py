@@ -17,19 +17,25 @@ async def record(
 ) -> str:
     """The bytes are here, and the user has shown them to us. Answers the place that counts: `place`, or that of the
     same bytes which came before. Bytes that are damaged, or lie `instead_of` here where they were not found whole, get
-    the new place; those that came before examples were looked for get theirs."""
+    the new place; those that came before examples were looked for, or BLAKE3 was noted, get theirs."""
     blob = insert(Blob).values(
-        digest=received.digest, size=received.size, place=place, example=received.example, created_by=user
+        digest=received.digest,
+        blake3=received.blake3,
+        size=received.size,
+        place=place,
+        example=received.example,
+        created_by=user,
     )
     fresh = blob.excluded
     lost = or_(Blob.place.is_(None), Blob.place == instead_of)
     mended = blob.on_conflict_do_update(
         index_elements=["digest"],
         set_={
+            "blake3": fresh.blake3,
             "example": func.coalesce(Blob.example, fresh.example),
             "place": func.coalesce(func.nullif(Blob.place, instead_of), fresh.place),
         },
-        where=lost | (Blob.example.is_(None) & fresh.example.is_not(None)),
+        where=lost | Blob.blake3.is_(None) | (Blob.example.is_(None) & fresh.example.is_not(None)),
     ).returning(Blob.place)
     kept = (await session.execute(mended)).scalar_one_or_none() or await queries.place(session, received.digest)
     upload = insert(BlobUpload).values(digest=received.digest, user_id=user)

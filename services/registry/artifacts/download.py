@@ -19,6 +19,7 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 
 from services.registry.artifacts import commands
+from services.registry.artifacts.hashes import check_of
 from services.registry.artifacts.storage import FolderStorage, Kept, Storage
 from shared.database import Sessions
 from shared.errors import NotFound, RangeNotSatisfiable, Unavailable
@@ -94,7 +95,8 @@ class Pulls:
 
     async def _checked(self, blob: Blob, place: str, found: Kept) -> AsyncIterator[bytes]:
         """All bytes; raises Damaged before the last of them unless they are right."""
-        hasher, held = hashlib.sha256(), b""
+        hasher, expected = check_of(blob)
+        held = b""
         async for chunk in self.storage.read(place, start=0, end=blob.size):
             # The piece before is on its way while this one is hashed.
             hashing = asyncio.ensure_future(asyncio.to_thread(hasher.update, chunk))
@@ -104,7 +106,7 @@ class Pulls:
             finally:
                 await hashing
             held = chunk
-        if f"sha256:{hasher.hexdigest()}" != blob.digest:
+        if hasher.hexdigest() != expected:
             log.error("blob.damaged", digest=blob.digest, place=place)
             async with self.sessions.begin() as session:
                 await commands.damaged(session, blob.digest, place=place)

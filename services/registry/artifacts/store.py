@@ -11,7 +11,6 @@ Nothing here knows a database. All file work is done in threads.
 import asyncio
 import errno
 import fcntl
-import hashlib
 import io
 import os
 import shutil
@@ -23,6 +22,7 @@ from typing import Any
 from uuid import uuid4
 
 from services.registry.artifacts import archives
+from services.registry.artifacts.hashes import Hashes
 from services.registry.artifacts.storage import CHUNK, Storage
 from services.registry.errors import BadArchive, DigestMismatch
 from shared.errors import FieldProblem, TooLarge, Unavailable, ValidationFailed
@@ -43,6 +43,7 @@ class Received:
 
     path: Path
     digest: str
+    blake3: str
     size: int
     example: dict[str, Any] | None
 
@@ -85,18 +86,17 @@ class BlobStore:
             incoming = await asyncio.to_thread(_Incoming, self._incoming, floor=self._floor, expected=announced_size)
             try:
                 await self._receive(chunks, incoming)
-                digest = f"sha256:{incoming.hash.hexdigest()}"
-                yield await self._accept(incoming.path, digest, incoming.size, announced_digest)
+                yield await self._accept(incoming.path, incoming.hashes, incoming.size, announced_digest)
             finally:
                 # Shielded: a cancelled upload must not leave its file either.
                 await asyncio.shield(asyncio.to_thread(incoming.discard))
 
     async def examine(self, path: Path, *, announced_digest: str | None) -> Received:
         """A file that has come in parts."""
-        digest, size = await asyncio.to_thread(_hash, path)
+        hashes, size = await asyncio.to_thread(_hash, path)
         if not size:
             raise _no_bytes()
-        return await self._accept(path, digest, size, announced_digest)
+        return await self._accept(path, hashes, size, announced_digest)
 
     def local(self, place: str) -> AbstractAsyncContextManager[Path]:
         """What is kept there, as a file."""
@@ -135,7 +135,8 @@ class BlobStore:
             raise _no_bytes()
         await asyncio.to_thread(incoming.flush)
 
-    async def _accept(self, path: Path, digest: str, size: int, announced_digest: str | None) -> Received:
+    async def _accept(self, path: Path, hashes: Hashes, size: int, announced_digest: str | None) -> Received:
+        digest = hashes.digest
         if announced_digest not in (None, digest):
             raise DigestMismatch.of("", f"has the digest {digest}, not {announced_digest}")
         async with self._examining:
@@ -143,7 +144,7 @@ class BlobStore:
                 content = await asyncio.to_thread(archives.examine, path, self._limits)
             except archives.Refused as error:
                 raise BadArchive([FieldProblem("", str(error))], f"The archive was refused: {error}.") from error
-        return Received(path, digest, size, content.example)
+        return Received(path, digest, hashes.blake3, size, content.example)
 
     def _open(self) -> None:
         self._incoming.mkdir(parents=True, exist_ok=True)
@@ -193,7 +194,7 @@ class _Incoming:
     """One upload on its way: a locked file of a random name, and the hash of what was written. Blocking."""
 
     def __init__(self, folder: Path, *, floor: int, expected: int | None) -> None:
-        self.hash = hashlib.sha256()
+        self.hashes = Hashes()
         self.size = 0
         self._folder = folder
         self._floor = floor
@@ -208,7 +209,7 @@ class _Incoming:
 
     def write(self, data: bytes) -> None:
         _need(self._folder, len(data), floor=self._floor)
-        self.hash.update(data)
+        self.hashes.update(data)
         self.size += len(data)
         write_all(self._file, data)
 
@@ -232,9 +233,12 @@ def _need(folder: Path, size: int, *, floor: int) -> None:
         raise OSError(errno.ENOSPC, f"less than {floor} bytes would be left free", str(folder))
 
 
-def _hash(path: Path) -> tuple[str, int]:
+def _hash(path: Path) -> tuple[Hashes, int]:
+    hashes = Hashes()
     with path.open("rb", buffering=0) as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}", file.tell()
+        while piece := file.read(CHUNK):
+            hashes.update(piece)
+        return hashes, file.tell()
 
 
 def _no_bytes() -> ValidationFailed:
