@@ -111,25 +111,27 @@ class BlobStore:
 
     async def _receive(self, chunks: AsyncIterator[bytes], incoming: "_Incoming") -> None:
         received = flushed = 0
-        nothing: asyncio.Future[None] = asyncio.ensure_future(asyncio.sleep(0))
-        writing = flushing = nothing
+        nothing: asyncio.Future[object] = asyncio.ensure_future(asyncio.sleep(0))
+        hashing = writing = flushing = nothing
         try:
             async for gathered in batches(chunks):
                 received += len(gathered)
                 if received > self.upload_limit:
                     raise self.too_large()
+                await hashing
                 await writing
                 # While it is hashed and written, the next one comes in; and while more comes in, what has come is
                 # flushed: else the client would wait for all of that at the end.
                 if flushing.done() and received - flushed > _UNFLUSHED:
                     await flushing
                     flushing, flushed = _in_thread(incoming.flush), received
+                hashing = _in_thread(incoming.hashes.update, gathered)
                 writing = _in_thread(incoming.write, gathered)
         finally:
             # Also of an upload that has failed: its file is removed next.
-            ended = await asyncio.shield(asyncio.gather(writing, flushing, return_exceptions=True))
+            ended = await asyncio.shield(asyncio.gather(hashing, writing, flushing, return_exceptions=True))
         for error in ended:
-            if error is not None:
+            if isinstance(error, BaseException):
                 raise error
         if not received:
             raise _no_bytes()
@@ -186,7 +188,7 @@ class no_space:  # noqa: N801 - reads as what it is at the `with`
             raise Unavailable("The registry has no space left for this upload.", retry_after=60) from error
 
 
-def _in_thread(work: Callable[..., None], *arguments: bytes) -> asyncio.Future[None]:
+def _in_thread(work: Callable[..., object], *arguments: bytes) -> asyncio.Future[object]:
     return asyncio.ensure_future(asyncio.to_thread(work, *arguments))
 
 
@@ -209,7 +211,6 @@ class _Incoming:
 
     def write(self, data: bytes) -> None:
         _need(self._folder, len(data), floor=self._floor)
-        self.hashes.update(data)
         self.size += len(data)
         write_all(self._file, data)
 
