@@ -22,9 +22,7 @@ class DeployerSettings(ServiceSettings):
         default=900, description="how long the address that a replica pulls its model from is good"
     )
     versions_limit: Annotated[int, Field(ge=1, le=50)] = Field(default=6, description="most live versions a deployment")
-    reconcile_workers: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=96, description="keys worked on at once; each mostly waits for the platform"
-    )
+    reconcile_workers: Annotated[int, Field(ge=1, le=100)] = Field(default=16, description="keys worked on at once")
     resync_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=30.0, description="how often it looks for what lost wake-ups have left"
     )

@@ -78,12 +78,15 @@ class FolderStorage:
         file = await asyncio.to_thread(io.FileIO, self._folder / place)
         reading = _reading(file, start, end)
         try:
-            while chunk := await reading:
+            while True:
+                await asyncio.wait((reading,))  # a pull that is cancelled leaves no thread that reads
+                if not (chunk := reading.result()):
+                    return
                 start += len(chunk)
                 reading = _reading(file, start, end)  # while this piece is used, the next one is read
                 yield chunk
         finally:
-            await asyncio.shield(asyncio.wait((reading,)))
+            await asyncio.shield(asyncio.gather(reading, return_exceptions=True))
             file.close()
 
     @asynccontextmanager

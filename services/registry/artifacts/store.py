@@ -62,6 +62,8 @@ class BlobStore:
         self._limits = archives.Limits(unpacked=unpacked_limit)
         # Examining is CPU work: at most two at once leave threads and cores for everybody else.
         self._examining = asyncio.Semaphore(2)
+        # A slow disk would hold all threads otherwise.
+        self._flushing = asyncio.Semaphore(2)
 
     async def open(self) -> None:
         """Make the folders, and remove uploads that died with their process."""
@@ -118,13 +120,14 @@ class BlobStore:
                 received += len(gathered)
                 if received > self.upload_limit:
                     raise self.too_large()
-                await hashing
-                await writing
+                # Not awaited by themselves: an upload that is cancelled must not leave a thread that writes.
+                await asyncio.wait((hashing, writing))
+                writing.result()
                 # While it is hashed and written, the next one comes in; and while more comes in, what has come is
                 # flushed: else the client would wait for all of that at the end.
-                if flushing.done() and received - flushed > _UNFLUSHED:
-                    await flushing
-                    flushing, flushed = _in_thread(incoming.flush), received
+                if flushing.done() and received - flushed > _UNFLUSHED and not self._flushing.locked():
+                    flushing.result()
+                    flushing, flushed = asyncio.ensure_future(self._flush(incoming)), received
                 hashing = _in_thread(incoming.hashes.update, gathered)
                 writing = _in_thread(incoming.write, gathered)
         finally:
@@ -136,6 +139,10 @@ class BlobStore:
         if not received:
             raise _no_bytes()
         await asyncio.to_thread(incoming.flush)
+
+    async def _flush(self, incoming: "_Incoming") -> None:
+        async with self._flushing:
+            await asyncio.to_thread(incoming.flush)
 
     async def _accept(self, path: Path, hashes: Hashes, size: int, announced_digest: str | None) -> Received:
         digest = hashes.digest

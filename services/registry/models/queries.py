@@ -85,7 +85,9 @@ async def page(
     if key := after(paging, *order.kinds):
         conditions.append(order.follows(key))
     # The page is cut before the latest versions are looked up, so that these are looked up for the page only.
-    cut = _cut(conditions, order, frameworks=wanted.frameworks, limit=paging.limit + 1)
+    # What else is looked for has few models, which are not to be gone through for each framework.
+    split = wanted.frameworks if not (wanted.words or wanted.tags or wanted.created_by) else ()
+    cut = _cut(conditions, order, frameworks=split, limit=paging.limit + 1)
     rows = await session.execute(_with_latest().join(cut, cut.c.id == Model.id).order_by(*order.of(Model)))
     return rows.all(), total
 
