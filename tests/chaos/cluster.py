@@ -91,7 +91,7 @@ def differences(objects: Mapping[str, list[Object]], documents: Collection[Objec
     roots, pods = _by_key(objects["Deployment"]), _by_key(objects["Pod"])
     extras = {
         "Secret": lambda version: 1,
-        "ConfigMap": lambda version: 1 + bool(version["config_files"]),  # the environment, and the files
+        "ConfigMap": lambda version: int(bool(version["config_files"])),
         "Service": lambda version: int(bool(version["service"])),
         "HorizontalPodAutoscaler": lambda version: int(version["replicas"]["min"] < version["replicas"]["max"]),
     }

@@ -59,21 +59,22 @@ def path_of(found: dict[str, Any], plural: str) -> str:
 def test_what_a_foreign_hand_takes_or_changes_comes_back(cluster: Cluster) -> None:
     admin, platform = cluster.plane.admin, cluster.platform
     two = {"replicas": 2}
-    with deployed(cluster, {"id": "taken", "version": two}, {"id": "edited", "version": two}):
+    configured = {**two, "config_files": {"labels.txt": "a"}}
+    with deployed(cluster, {"id": "taken", "version": two}, {"id": "edited", "version": configured}):
         for name in ("taken", "edited"):
             platform.wait_phase(name, "Deployed")
         taken, edited = (one_object(cluster, "Deployment", name) for name in ("taken", "edited"))
-        config = one_object(cluster, "ConfigMap", "edited")
+        files = one_object(cluster, "ConfigMap", "edited")
         assert taken is not None
         assert edited is not None
-        assert config is not None
+        assert files is not None
         admin.call("DELETE", path_of(taken, "deployments"))
         container = {"name": "replica", "image": "somebody/elses"}
         patch = {"spec": {"replicas": 1, "template": {"spec": {"containers": [container]}}}}
         strategic = "--type=strategic"
         name = edited["metadata"]["name"]
         admin.kubectl("-n", NAMESPACE, "patch", "deployment", name, strategic, "-p", json.dumps(patch))
-        admin.call("DELETE", path_of(config, "configmaps"))
+        admin.call("DELETE", path_of(files, "configmaps"))
 
         def taken_is_back() -> bool:
             found = one_object(cluster, "Deployment", "taken")
@@ -96,11 +97,11 @@ def test_what_a_foreign_hand_takes_or_changes_comes_back(cluster: Cluster) -> No
 def test_what_is_taken_while_no_deployer_looks_comes_back(cluster: Cluster) -> None:
     with deployed(cluster, {"id": "robbed"}):
         cluster.platform.wait_phase("robbed", "Deployed")
-        config = one_object(cluster, "ConfigMap", "robbed")
-        assert config is not None
+        secret = one_object(cluster, "Secret", "robbed")
+        assert secret is not None
         cluster.platform.kill("deployer")
-        cluster.plane.admin.call("DELETE", path_of(config, "configmaps"))
-        wait_until(lambda: one_object(cluster, "ConfigMap", "robbed"), within=SETTLE, what="the ConfigMap is back")
+        cluster.plane.admin.call("DELETE", path_of(secret, "secrets"))
+        wait_until(lambda: one_object(cluster, "Secret", "robbed"), within=SETTLE, what="the Secret is back")
 
 
 def test_a_deployer_starts_while_the_api_server_is_away(cluster: Cluster) -> None:

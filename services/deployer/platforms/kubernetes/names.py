@@ -6,10 +6,10 @@ two contents have to lie side by side. Nothing that may change is in a selector.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
-from services.deployer.platforms.platform import LabelledClaim, Nfs, Workload
+from services.deployer.platforms.platform import LabelledClaim, Nfs, PullSecret, Workload
 
 MANAGER = "moorage"
 """The field manager of what we apply, and the value of `MANAGED_BY`."""
@@ -23,7 +23,9 @@ INSTALLATION = "moorage.io/installation"
 """Whose it is where several installations share a cluster: each ends what it finds of its own and does not know."""
 
 TEMPLATE = "moorage.io/template"
-"""On a pod, an annotation: its template's digest. On a Secret or ConfigMap, a label: the digest's first 8 digits."""
+"""An annotation on pods: the template's digest."""
+CONTENT = "moorage.io/content"
+"""A label of a Secret: the hash of its content that its name ends with."""
 REVISION = "moorage.io/revision"
 """An annotation on pods: a hash of all that it takes a fresh pod to change, our own options included."""
 DRAINING = "moorage.io/draining"
@@ -60,18 +62,14 @@ def owned_by(installation: str) -> str:
     return f"{OURS},{INSTALLATION}={installation}"
 
 
-def selector(uid: UUID, version: int | None = None, *, not_template: str | None = None) -> str:
-    """A label selector for the objects of a deployment; `not_template` leaves out those of the template's digest."""
+def selector(uid: UUID, version: int | None = None, *, but: Collection[str] = ()) -> str:
+    """A label selector for the objects of a deployment; `but` leaves out those with these hashes of their content."""
     terms = [OURS, f"{UID}={uid}"]
     if version is not None:
         terms.append(f"{VERSION}={version}")
-    if not_template is not None:
-        terms += [TEMPLATE, f"{TEMPLATE}!={short(not_template)}"]
+    if but:
+        terms.append(f"{CONTENT} notin ({','.join(sorted(but))})")
     return ",".join(terms)
-
-
-def short(digest: str) -> str:
-    return digest[:8]
 
 
 # Objects. The longest root is 40 + 9 + 9 = 58 characters: as much as Kubernetes keeps of it in a pod's name.
@@ -82,18 +80,29 @@ def root(workload: Workload) -> str:
     return f"{workload.id}-v{workload.version}-{workload.uid.hex[:8]}"
 
 
-def config(workload: Workload) -> str:
-    """The Secret and the ConfigMap: each template's own, since pods of two templates run side by side in a rollout."""
-    return f"{root(workload)}-{short(workload.template.digest)}"
+# Secrets and ConfigMaps: one for each content, since pods of two templates run side by side in a rollout, and none anew
+# for a template that differs elsewhere. A hash that a password has a part in is salted.
 
 
-def environment(workload: Workload, facts: Mapping[str, str]) -> str:
-    """The ConfigMap of what every replica is told, which our own options have a part in."""
-    return f"{root(workload)}-env-{_hashed(sorted(facts.items()))}"
+def environment(workload: Workload, told: Mapping[str, str]) -> str:
+    """The Secret of what every replica is told, which our own options have a part in."""
+    salt = workload.template.nonce if workload.template.secrets else ""
+    return f"{root(workload)}-env-{_hashed(sorted(told.items()), salt)}"
 
 
-def pull_secret(workload: Workload) -> str:
-    return f"{config(workload)}-pull"
+def pull_secret(workload: Workload, given: PullSecret) -> str:
+    login = (given.server, given.username, given.password)
+    return f"{root(workload)}-pull-{_hashed(login, workload.template.nonce)}"
+
+
+def files(workload: Workload) -> str:
+    """The ConfigMap of its files."""
+    return f"{root(workload)}-files-{_hashed(sorted(workload.template.files.items()))}"
+
+
+def content(name: str) -> str:
+    """The hash in such a name."""
+    return name.rpartition("-")[2]
 
 
 def nfs_volume(workload: Workload, name: str, source: Nfs) -> str:

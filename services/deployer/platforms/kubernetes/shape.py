@@ -5,7 +5,7 @@ have made it. After a restart nothing is known to be so: everything is applied o
 changes nothing where nothing differs. Secrets are left out, as nobody lets us read them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,12 +14,14 @@ from services.deployer.platforms.kubernetes.kinds import (
     AUTOSCALER,
     CLAIM,
     CONFIG_MAP,
+    SECRET,
     SERVICE,
     VOLUME,
     Kind,
     Object,
     kind_of,
 )
+from services.deployer.platforms.kubernetes.manifests import Manifest
 from services.deployer.platforms.kubernetes.objects import Resource, Root
 from services.deployer.platforms.kubernetes.store import Store
 from services.deployer.platforms.kubernetes.trimming import fingerprint
@@ -27,6 +29,9 @@ from services.deployer.platforms.platform import Exposure, Workload
 
 RESOURCES = (CONFIG_MAP, SERVICE, AUTOSCALER, CLAIM, VOLUME)
 """The kinds beside the Deployment that we may read."""
+
+Prints = Mapping[tuple[str, str], str]
+"""Fingerprints of objects by kind and name."""
 
 
 @dataclass(frozen=True)
@@ -63,41 +68,56 @@ class Applied:
     revision: str
     root: tuple[str, str]
     """The Deployment's uid and fingerprint."""
-    prints: frozenset[tuple[str, str, str]]
-    """Kind, name and fingerprint of the others."""
+    prints: Prints
+    """Of the others."""
 
     @classmethod
-    def noted(cls, shape: Shape, revision: str, root: Object, others: Iterable[Object]) -> "Applied":
-        prints = ((kind_of(each), each) for each in others)
-        return cls(
-            shape=shape,
-            revision=revision,
-            root=(root["metadata"]["uid"], fingerprint(root)),
-            prints=frozenset(
-                (kind.name, each["metadata"]["name"], fingerprint(each))
-                for kind, each in prints
-                if kind in RESOURCES and names.UID in each["metadata"]["labels"]  # a shared claim is nobody's
-            ),
-        )
+    def noted(cls, shape: Shape, revision: str, root: Object, prints: Prints) -> "Applied":
+        identity = (root["metadata"]["uid"], fingerprint(root))
+        return cls(shape=shape, revision=revision, root=identity, prints=prints)
 
     def stands(self, root: Root, store: Store) -> bool:
-        """Whether all of it is there as it was made."""
+        """Whether all of it is there as it was made, as far as we may see."""
         if self.root != (root.uid, root.fingerprint):
             return False
-        if not self.prints:
-            return True
-        return self.prints <= {
-            (kind.name, each.name, each.fingerprint) for kind, each in resources(store, root.deployment, root.version)
-        }
+        there = _there(root, store)
+        return all(there.get(key) == made for key, made in self.prints.items() if key[0] != SECRET.name)
+
+    def content(self, manifest: Manifest, root: Root, store: Store) -> Prints:
+        """The print of a Secret or ConfigMap that has been applied and stands. It has its name from its content, so it
+        need not be applied again; none of anything else."""
+        key = (manifest["kind"], manifest["metadata"]["name"])
+        made = self.prints.get(key)
+        if made is None or key[0] not in (SECRET.name, CONFIG_MAP.name) or root.uid != self.root[0]:
+            return {}
+        return {key: made} if key[0] == SECRET.name or _there(root, store).get(key) == made else {}
 
     def superseded(self, root: Root, store: Store) -> list[tuple[Kind, Resource]]:
-        """What is there of the version and does not belong to this shape."""
-        kept = {(kind, name) for kind, name, _ in self.prints}
+        """What is there of the version and does not belong to this shape. Secrets nobody lets us see."""
         return [
             (kind, each)
             for kind, each in resources(store, root.deployment, root.version)
-            if (kind.name, each.name) not in kept
+            if (kind.name, each.name) not in self.prints
         ]
+
+    @property
+    def secrets(self) -> set[str]:
+        """The hashes of their contents."""
+        return {names.content(name) for kind, name in self.prints if kind == SECRET.name}
+
+
+def prints(applied: Iterable[Object]) -> Prints:
+    """Of what the API server has answered. A shared claim is nobody's."""
+    return {
+        (kind_of(each).name, each["metadata"]["name"]): fingerprint(each)
+        for each in applied
+        if names.UID in each["metadata"]["labels"]
+    }
+
+
+def _there(root: Root, store: Store) -> Prints:
+    found = resources(store, root.deployment, root.version)
+    return {(kind.name, each.name): each.fingerprint for kind, each in found}
 
 
 def resources(store: Store, uid: UUID, version: int) -> Iterator[tuple[Kind, Resource]]:

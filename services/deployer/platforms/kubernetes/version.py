@@ -30,8 +30,9 @@ from services.deployer.platforms.kubernetes.kinds import (
     Object,
 )
 from services.deployer.platforms.kubernetes.manifests import Manifest, Manifests, build, field_manager, namespace
+from services.deployer.platforms.kubernetes.manifests.config import MODEL_URL
 from services.deployer.platforms.kubernetes.objects import Pod, Root
-from services.deployer.platforms.kubernetes.shape import Applied, Shape, is_scaled, resources
+from services.deployer.platforms.kubernetes.shape import Applied, Prints, Shape, is_scaled, prints, resources
 from services.deployer.platforms.kubernetes.steps import Gate, Member, Steps, decide
 from services.deployer.platforms.platform import Replica, Workload
 
@@ -163,7 +164,7 @@ class Version:
         if is_scaled(workload):
             await self._hand_over(made, workload.replicas)
             root = await self._put(self._build(workload, replicas=None).root)
-        self._applied = Applied.noted(Shape.of(workload), made.revision, root, others)
+        self._applied = Applied.noted(Shape.of(workload), made.revision, root, prints(others))
 
     async def _drive(self, workload: Workload, root: Root) -> None:
         """What is stopped has no template to speak of: its objects stay as they are, for when it is started again."""
@@ -191,7 +192,7 @@ class Version:
             await self._remove_autoscaler()
         if workload.replicas and steps.roll and not (known and applied and applied.stands(root, self._store)):
             await self._reshape(workload, root, steps)
-            await self._prune(workload, root, self.pods())
+            await self._prune(root, self.pods())
             return
         if known:
             await self._keep_fed(workload, root, pods, growing=steps.replicas > root.replicas)
@@ -200,25 +201,41 @@ class Version:
         elif not scaled and (steps.replicas, steps.surge) != (now.replicas, now.surge):
             await self._scale(root, steps)
         if known:
-            await self._prune(workload, root, pods)
+            await self._prune(root, pods)
 
     async def _reshape(self, workload: Workload, root: Root, steps: Steps) -> None:
-        """Apply all there is; what pods need, before the pods."""
+        """Apply all that may differ; what pods need, before the pods."""
         scaled = is_scaled(workload)
         made = self._build(workload, replicas=None if scaled else steps.replicas)
-        others = await self._put_all(made.dependents(root.uid))
+        kept: dict[tuple[str, str], str] = {}
+        differing = []
+        for each in made.dependents(root.uid):
+            if standing := self._content(each, root):
+                kept |= standing
+            else:
+                differing.append(each)
+        others = await self._put_all(differing)
         if scaled:
             await self._hand_over(made, max(root.replicas, workload.replicas), forced=root.replicas < workload.replicas)
         found = await self._put(made.root)
         self._superseded = True
-        self._applied = Applied.noted(Shape.of(workload), made.revision, found, others)
+        self._applied = Applied.noted(Shape.of(workload), made.revision, found, {**kept, **prints(others)})
+
+    def _content(self, manifest: Manifest, root: Root) -> Prints:
+        """Its print, if it need not be applied again."""
+        if self._applied is None or (_has_url(manifest) and self._is_url_old()):
+            return {}
+        return self._applied.content(manifest, root, self._store)
+
+    def _is_url_old(self) -> bool:
+        return time.monotonic() - self._url_made_at > self._cluster.url_seconds / 2
 
     async def _put_all(self, manifests: Iterable[Manifest]) -> list[Object]:
         return await asyncio.gather(*map(self._put, manifests))
 
     async def _put(self, manifest: Manifest) -> Object:
         found = await self._api.apply(manifest, manager=field_manager(manifest))
-        if manifest["kind"] == "Secret":
+        if _has_url(manifest):
             self._url_made_at = time.monotonic()
         self._store.learn(found)
         return found
@@ -250,7 +267,7 @@ class Version:
         """Renew what fresh pods need to start: the model's address that grows old, what somebody deleted and no watch
         tells of: a Secret, a claim that is shared."""
         pulling = growing or any(runs.is_pulling(pod) for pod in pods)
-        old = time.monotonic() - self._url_made_at > self._cluster.url_seconds / 2
+        old = self._is_url_old()
         now = datetime.now(UTC)
         lacking = {
             pod.uid for pod in pods if verdict.lacks_ours(pod) and (now - pod.created_at).total_seconds() > LACKING
@@ -260,7 +277,7 @@ class Version:
             await self._put_all(each for each in made if each["kind"] in _NEEDED_TO_START)
             self._mended = (self._mended & {pod.uid for pod in pods}) | lacking
 
-    async def _prune(self, workload: Workload, root: Root, pods: Sequence[Pod]) -> None:
+    async def _prune(self, root: Root, pods: Sequence[Pod]) -> None:
         """Remove what belongs to an earlier shape, once no pod is of it any more."""
         applied = self._applied
         if applied is None or any(
@@ -273,7 +290,7 @@ class Version:
         for kind, each in applied.superseded(root, self._store):
             if each.deleting_since is None:
                 await self._api.delete(kind, each.namespace or None, each.name)
-        earlier = names.selector(self._uid, self._number, not_template=workload.template.digest)
+        earlier = names.selector(self._uid, self._number, but=applied.secrets)
         await self._api.delete_collection(SECRET, root.namespace, selector=earlier)
         self._superseded = False
 
@@ -322,6 +339,10 @@ class Version:
                 annotations=annotations,
             )
             self._store.learn(found)
+
+
+def _has_url(manifest: Manifest) -> bool:
+    return manifest["kind"] == SECRET.name and MODEL_URL in manifest["data"]
 
 
 def _is_ours(error: Invalid | Forbidden) -> bool:

@@ -1,5 +1,6 @@
 """The Helm chart: what it grants is all that the deployer needs on a real API server, and nothing more."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,9 @@ from tests.servers.kubernetes import ControlPlane
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")]
+
+
+RESTRICTED = {"spec": {"automountServiceAccountToken": False}}
 
 
 def objects(**deployer: Any) -> list[Object]:
@@ -105,6 +109,11 @@ async def test_the_deployer_reads_no_secret_and_touches_nothing_of_others(
     assert await refused(api.apply(unlabelled), "has the label")
     assert await refused(read(api, SECRET), "cannot list resource")
 
+    admin.kubectl("run", "theirs", "-n", room, "--image=somebody/elses", "--overrides", json.dumps(RESTRICTED))
+    assert await refused(api.delete(POD, room, "theirs"), "what is not its own")
+    gate = api.set_condition(room, "theirs", names.IN_SERVICE, status=True, reason="Acknowledged")
+    assert await refused(gate, "has the label")
+
     # Its own it may put right, even when somebody has taken the label away.
     admin.kubectl("label", "deployment", ours["metadata"]["name"], "-n", room, f"{names.MANAGED_BY}-")
     await api.apply(ours)
@@ -133,7 +142,7 @@ async def test_the_deployer_can_do_its_work(installed: ControlPlane, api: Api, o
             await api.merge(POD, room, name, {"metadata": {"annotations": {names.DRAINING: "now"}}})
             await api.set_condition(room, name, names.IN_SERVICE, status=True, reason="Acknowledged")
             await api.delete(POD, room, name)
-        await api.delete_collection(SECRET, room, selector=names.selector(workload.uid, not_template="00000000"))
+        await api.delete_collection(SECRET, room, selector=names.selector(workload.uid, but={"0000000000"}))
         await api.delete(kind_of(made.root), room, names.root(workload), propagation="Foreground")
         for volume in made.volumes:
             await api.delete(VOLUME, None, volume["metadata"]["name"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_network
@@ -125,20 +126,42 @@ def test_the_order_of_a_mapping_changes_nothing() -> None:
 
 def test_two_templates_keep_their_secrets_and_files_side_by_side() -> None:
     workload = CASES["secrets-and-files"]
-    other = replace(workload, template=replace(workload.template, nonce="again"))
-    before, after = (
+    files, secrets = {**workload.template.files, "more": "text"}, {**workload.template.secrets, "MORE": "hidden"}
+    others = [replace(workload, template=replace(workload.template, **each)) for each in (
+        {"files": files, "secrets": secrets}, {"env": {"A": "1"}}
+    )]  # fmt: skip
+    before, after, shown = (
         {(each["kind"], each["metadata"]["name"]) for each in objects(made) if "data" in each}
-        for made in (workload, other)
+        for made in (workload, *others)
     )
-    assert sorted(kind for kind, _ in before) == ["ConfigMap", "ConfigMap", "Secret"]
-    [same] = before & after
-    assert "-env-" in same[1]
+    assert sorted(kind for kind, _ in before) == ["ConfigMap", "Secret"]
+    assert not before & after
+    assert before == shown, "what a pod shows itself takes no other Secret"
+
+
+def test_a_password_cannot_be_found_out_by_a_name() -> None:
+    for name in ("secrets-and-files", "custom-image"):
+        workload = CASES[name]
+        salted = replace(workload, template=replace(workload.template, nonce="salt"))
+        found = [{e["metadata"]["name"] for e in objects(each) if e["kind"] == "Secret"} for each in (workload, salted)]
+        hidden = bool(workload.template.secrets) + bool(workload.template.pull_secret)
+        assert len(found[0] - found[1]) == hidden > 0
+
+
+def test_the_models_address_is_the_pulls_alone() -> None:
+    spec = made(REGISTRY_MODEL).root["spec"]["template"]["spec"]
+    [pull], [replica] = spec["initContainers"], spec["containers"]
+    [address] = [each for each in pull["env"] if each["name"] == "MOORAGE_MODEL_URL"]
+    assert address["valueFrom"]["secretKeyRef"] == {
+        "name": replica["envFrom"][0]["secretRef"]["name"], "key": "MOORAGE_MODEL_URL"
+    }  # fmt: skip
+    assert {"name": "MOORAGE_MODEL_URL"} in replica["env"], "this list goes before what comes of the Secret"
 
 
 def test_an_autoscalers_replicas_are_not_ours() -> None:
     assert "replicas" not in made(CASES["autoscaling"], replicas=None).root["spec"]
     stopped = replace(CASES["autoscaling"], replicas=0)
-    assert [each["kind"] for each in objects(stopped)] == ["Deployment", "Secret", "ConfigMap"]
+    assert [each["kind"] for each in objects(stopped)] == ["Deployment", "Secret"]
 
 
 # Environment
@@ -158,9 +181,9 @@ def test_the_platforms_word_is_the_last() -> None:
     assert env["MOORAGE_HOST"]["value"] == "$(K8S_POD_IP)"
     assert env["K8S_POD_IP"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
     assert env["K8S_NODE_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "spec.nodeName"
-    # What is in the list goes before what is in the ConfigMap: only of the defaults may there be another word.
-    told = one(workload, "ConfigMap")["data"]
-    assert told.keys() & env.keys() == {"OMP_NUM_THREADS"}
+    # What is in the list goes before what is in the Secret: only of the defaults may there be another word.
+    told = {name: b64decode(value).decode() for name, value in one(workload, "Secret")["data"].items()}
+    assert told.keys() & env.keys() == {"OMP_NUM_THREADS", "MOORAGE_MODEL_URL", "K8S_NODE_NAME"}
     assert (told["MOORAGE_PORT"], env["OMP_NUM_THREADS"]["value"]) == ("8080", "7")
 
 
@@ -248,8 +271,11 @@ def test_one_namespace_that_is_given_is_everyones() -> None:
 
 def test_a_namespaces_own_pull_secrets_come_on_top() -> None:
     several = replace(OPTIONS, pull_secrets=("mirror",))
-    spec = made(CASES["custom-image"], several).root["spec"]["template"]["spec"]
-    assert [each["name"] for each in spec["imagePullSecrets"]] == [names.pull_secret(CASES["custom-image"]), "mirror"]
+    workload = CASES["custom-image"]
+    given = workload.template.pull_secret
+    assert given is not None
+    spec = made(workload, several).root["spec"]["template"]["spec"]
+    assert [each["name"] for each in spec["imagePullSecrets"]] == [names.pull_secret(workload, given), "mirror"]
 
 
 def test_the_images_own_user_if_that_is_wanted() -> None:
@@ -273,9 +299,9 @@ def test_external_ips_only_of_permitted_networks() -> None:
     assert "externalIPs" not in service["spec"]
 
 
-def test_selectors_find_what_is_of_other_templates() -> None:
-    found = names.selector(REGISTRY_MODEL.uid, 1, not_template="12345678abcdef")
-    assert found.split(",")[-2:] == ["moorage.io/template", "moorage.io/template!=12345678"]
+def test_selectors_find_what_is_of_other_contents() -> None:
+    found = names.selector(REGISTRY_MODEL.uid, 1, but={"2", "1"})
+    assert found.endswith(",moorage.io/version=1,moorage.io/content notin (1,2)")
     assert (
         names.selector(REGISTRY_MODEL.uid)
         == f"app.kubernetes.io/managed-by=moorage,moorage.io/uid={REGISTRY_MODEL.uid}"

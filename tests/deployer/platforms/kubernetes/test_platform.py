@@ -81,6 +81,9 @@ async def versions(world: KubernetesWorld, uid: UUID) -> dict[str, str]:
     return {name: each["metadata"]["resourceVersion"] for name, each in found.items()}
 
 
+RICH = 6
+
+
 def rich(world: KubernetesWorld) -> Workload:
     """One of each kind of object that a workload can have."""
     template = replace(
@@ -122,9 +125,16 @@ async def test_a_birth_costs_a_call_for_each_object_and_replica(control_plane: C
             await deployer.want(wanted)
             await deployer.serves(wanted)
             await versions(world, wanted.uid)  # once all of them are in service
-            assert sorted(asked[:3]) == ["PATCH configmaps", "PATCH deployments", "PATCH secrets"]
-            assert len(asked) == 3 + 3, asked
+            assert asked[:2] == ["PATCH deployments", "PATCH secrets"]
+            assert len(asked) == 2 + 3, asked
             assert deployer.woken <= 2 * 3 + 1, "once when it is there, once when it is ready"
+
+            asked.clear()
+            changed = replace(wanted, template=replace(template, env={**template.env, "GREETING": "hello"}))
+            await deployer.want(changed)
+            await deployer.serves(changed)
+            assert [each for each in asked if "pods" not in each][:1] == ["PATCH deployments"]
+            assert "PATCH secrets" not in asked, "its content is the same"
 
 
 async def test_applying_again_changes_no_object(world: KubernetesWorld, deployer: Deployer) -> None:
@@ -149,8 +159,9 @@ async def test_what_others_delete_or_change_comes_back(world: KubernetesWorld, d
     await deployer.serves(wanted)
     admin, name = world.plane.admin, names.root(wanted)
     before = everything(world, wanted.uid)
+    assert len(before) == RICH
     admin.call("DELETE", path(world, "services", name))
-    admin.call("DELETE", path(world, "configmaps", names.config(wanted)))
+    admin.call("DELETE", path(world, "configmaps", names.files(wanted)))
     image = {"spec": {"template": {"spec": {"containers": [{"name": "replica", "image": "evil:1"}]}}}}
     admin.kubectl("patch", "deployment", name, "-n", world.namespace("risk"), "--patch", json.dumps(image))
 
@@ -174,7 +185,7 @@ async def test_a_deployment_that_was_deleted_is_made_again(world: KubernetesWorl
 
     def is_new() -> bool:
         found = everything(world, wanted.uid)
-        return len(found) == 7 and not any(each["metadata"].get("deletionTimestamp") for each in found.values())
+        return len(found) == RICH and not any(each["metadata"].get("deletionTimestamp") for each in found.values())
 
     await until(lambda: not old & deployer.told[wanted.uid], within=20)
     assert not old & {r.id for r in await deployer.serves(wanted)}
@@ -228,15 +239,17 @@ async def test_what_a_template_needed_goes_with_its_last_pod(world: KubernetesWo
     await deployer.want(wanted)
     await deployer.serves(wanted)
     changed = replace(wanted, template=replace(wanted.template, secrets={"TOKEN": "other"}, files={}), exposure=None)
-    await deployer.want(changed)
-    await deployer.serves(changed)
 
     def left() -> set[str]:
         kinds = ("Secret", "ConfigMap", "Service")
-        # The environment of all replicas is the same.
-        return {name for name in everything(world, wanted.uid) if name.startswith(kinds) and "-env-" not in name}
+        return {name for name in everything(world, wanted.uid) if name.startswith(kinds)}
 
-    await until(lambda: left() == {f"Secret/{names.config(changed)}"}, within=10)
+    before = left()
+    await deployer.want(changed)
+    await deployer.serves(changed)
+    await until(lambda: len(left()) == 1, within=10)
+    assert left().pop().startswith("Secret/")
+    assert not left() & before
 
 
 async def test_a_failure_on_the_way_is_made_up_for(control_plane: ControlPlane, kubeconfig: Path) -> None:
@@ -251,7 +264,7 @@ async def test_a_failure_on_the_way_is_made_up_for(control_plane: ControlPlane, 
             async with Deployer(world.platform).running() as deployer:
                 await deployer.want(wanted)
                 await deployer.serves(wanted)
-            assert len(everything(world, wanted.uid)) == 7
+            assert len(everything(world, wanted.uid)) == RICH
             proxy.lose = lambda request: request.method == "PATCH"  # what was asked is done, and nobody hears of it
             async with asyncio.timeout(30):
                 changing = asyncio.create_task(world.platform.apply(replace(wanted, exposure=None)))
@@ -297,7 +310,7 @@ async def test_two_deployers_do_not_fight(world: KubernetesWorld, deployer: Depl
                 wanted = replace(wanted, template=replace(wanted.template, nonce=nonce))
                 await asyncio.gather(deployer.want(wanted), twin.want(wanted))
                 await deployer.serves(wanted)
-            await until(lambda: len(everything(world, wanted.uid)) == 7, within=10)
+            await until(lambda: len(everything(world, wanted.uid)) == RICH, within=10)
             before = await versions(world, wanted.uid)
             await asyncio.gather(*(each.reconcile(wanted.uid) for each in (deployer, twin, deployer, twin)))
             assert await versions(world, wanted.uid) == before

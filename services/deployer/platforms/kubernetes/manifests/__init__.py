@@ -40,10 +40,9 @@ class Manifests:
 def build(workload: Workload, options: Options, *, model_url: str | None, replicas: int | None) -> Manifests:
     """`model_url` is where a fresh pod pulls its model from; `replicas` None leaves their number to an autoscaler."""
     every = [
-        config.secret(workload, options, model_url=model_url),
+        config.environment_of(workload, options, model_url=model_url),
         config.pull_secret(workload, options),
         config.files(workload, options),
-        config.environment_of(workload, options),
         *storage.claims(workload, options),
         exposure.service(workload, options),
         exposure.autoscaler(workload, options),

@@ -2,61 +2,46 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Mapping
 
 from services.deployer.platforms import environment
 from services.deployer.platforms.kubernetes import names
 from services.deployer.platforms.kubernetes.manifests import mounts
-from services.deployer.platforms.kubernetes.manifests.manifest import Manifest, Metadata, metadata
+from services.deployer.platforms.kubernetes.manifests.manifest import Manifest, metadata
 from services.deployer.platforms.kubernetes.options import PORT, Options
 from services.deployer.platforms.platform import PullSecret, Workload
 
 TERMINATION_LOG = "/dev/termination-log"
-MODEL_URL = "model-url"
-"""The key of the model's signed address. No variable of the environment can be called that."""
-
-
-def secret(workload: Workload, options: Options, *, model_url: str | None) -> Manifest | None:
-    """None when there is nothing to keep. It is applied again when the address in it has aged."""
-    data = {name: _encoded(value) for name, value in sorted(workload.template.secrets.items())}
-    if model_url is not None:
-        data[MODEL_URL] = _encoded(model_url)
-    if not data:
-        return None
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": _of_template(workload, options, name=names.config(workload)),
-        "type": "Opaque",
-        "data": data,
-    }
+MODEL_URL = "MOORAGE_MODEL_URL"
+"""The model's signed address: for the step that pulls it."""
 
 
 def facts(workload: Workload, options: Options) -> dict[str, str]:
-    """What every replica is told in its environment, but for where it is. In one object, since each variable in the
-    template is written out with every change of every pod, and once more in the list of who manages it."""
+    """What the platform tells every replica in its environment, but for where it is."""
     told = environment.served(workload, port=PORT, area=options.area, model_path=mounts.model_path(workload))
-    return {
-        **environment.defaults(workload.template.resources.cpu),
-        **told,
-        "MOORAGE_TERMINATION_LOG": TERMINATION_LOG,
-    }
+    return {**told, "MOORAGE_TERMINATION_LOG": TERMINATION_LOG}
 
 
-def environment_of(workload: Workload, options: Options) -> Manifest:
-    """Immutable, as other facts make another name."""
-    told = facts(workload, options)
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": metadata(
-            workload,
-            options,
-            name=names.environment(workload, told),
-            namespace=options.namespace_of(workload.group),
-        ),
-        "immutable": True,
-        "data": dict(sorted(told.items())),
-    }
+def environment_name(workload: Workload, options: Options) -> str:
+    return names.environment(workload, _told(workload, options))
+
+
+def environment_of(workload: Workload, options: Options, *, model_url: str | None) -> Manifest:
+    """Facts and hidden variables. In an object, since each variable in the template is written out with every change of
+    every pod, and once more in the list of who manages it; in one, since each costs the API server a call a version.
+
+    Another content makes another name, but for the address, which is renewed when it has aged.
+    """
+    data = dict(sorted(_told(workload, options).items()))
+    if model_url is not None:
+        data[MODEL_URL] = model_url
+    return _secret(workload, options, name=environment_name(workload, options), immutable=model_url is None, data=data)
+
+
+def _told(workload: Workload, options: Options) -> dict[str, str]:
+    """The template's own word goes before a default, and ours before the template's."""
+    defaults = environment.defaults(workload.template.resources.cpu)
+    return {**defaults, **workload.template.secrets, **facts(workload, options)}
 
 
 def pull_secret(workload: Workload, options: Options) -> Manifest | None:
@@ -64,14 +49,14 @@ def pull_secret(workload: Workload, options: Options) -> Manifest | None:
     given = workload.template.pull_secret
     if given is None:
         return None
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": _of_template(workload, options, name=names.pull_secret(workload)),
-        "type": "kubernetes.io/dockerconfigjson",
-        "immutable": True,
-        "data": {".dockerconfigjson": _encoded(_docker_config(given))},
-    }
+    made = _secret(
+        workload,
+        options,
+        name=names.pull_secret(workload, given),
+        immutable=True,
+        data={".dockerconfigjson": _docker_config(given)},
+    )
+    return {**made, "type": "kubernetes.io/dockerconfigjson"}
 
 
 def files(workload: Workload, options: Options) -> Manifest | None:
@@ -81,25 +66,32 @@ def files(workload: Workload, options: Options) -> Manifest | None:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": _of_template(workload, options, name=names.config(workload)),
+        "metadata": metadata(
+            workload, options, name=names.files(workload), namespace=options.namespace_of(workload.group)
+        ),
         "immutable": True,
         "data": dict(sorted(workload.template.files.items())),
     }
 
 
-def _of_template(workload: Workload, options: Options, *, name: str) -> Metadata:
-    label = {names.TEMPLATE: names.short(workload.template.digest)}
-    return metadata(workload, options, name=name, namespace=options.namespace_of(workload.group), labels=label)
+def _secret(workload: Workload, options: Options, *, name: str, immutable: bool, data: Mapping[str, str]) -> Manifest:
+    label = {names.CONTENT: names.content(name)}
+    made: Manifest = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata(
+            workload, options, name=name, namespace=options.namespace_of(workload.group), labels=label
+        ),
+        "type": "Opaque",
+        "data": {key: b64encode(value.encode()).decode() for key, value in data.items()},
+    }
+    return {**made, "immutable": True} if immutable else made
 
 
 def _docker_config(given: PullSecret) -> str:
     login = {
         "username": given.username,
         "password": given.password,
-        "auth": _encoded(f"{given.username}:{given.password}"),
+        "auth": b64encode(f"{given.username}:{given.password}".encode()).decode(),
     }
     return json.dumps({"auths": {given.server: login}}, separators=(",", ":"))
-
-
-def _encoded(text: str) -> str:
-    return b64encode(text.encode()).decode()

@@ -34,7 +34,7 @@ def volumes(workload: Workload) -> list[JSON]:
     if model_digest(workload):
         made.append({"name": _MODELS, "emptyDir": {}})
     if asked.files:
-        made.append({"name": _CONFIG, "configMap": {"name": names.config(workload)}})
+        made.append({"name": _CONFIG, "configMap": {"name": names.files(workload)}})
     return made + [{"name": _named(each), **_source(workload, each)} for each in asked.volumes]
 
 

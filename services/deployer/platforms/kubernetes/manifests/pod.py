@@ -12,7 +12,7 @@ import math
 from services.deployer.platforms import environment
 from services.deployer.platforms.kubernetes import names
 from services.deployer.platforms.kubernetes.manifests import mounts
-from services.deployer.platforms.kubernetes.manifests.config import MODEL_URL, TERMINATION_LOG, facts
+from services.deployer.platforms.kubernetes.manifests.config import MODEL_URL, TERMINATION_LOG, environment_name, facts
 from services.deployer.platforms.kubernetes.manifests.manifest import JSON
 from services.deployer.platforms.kubernetes.manifests.resources import resources
 from services.deployer.platforms.kubernetes.options import PORT, Options
@@ -66,13 +66,13 @@ def _spec(workload: Workload, options: Options) -> JSON:
 
 
 def _pull(workload: Workload, options: Options, *, digest: str) -> JSON:
-    address = {"secretKeyRef": {"name": names.config(workload), "key": MODEL_URL}}
+    address = {"secretKeyRef": {"name": environment_name(workload, options), "key": MODEL_URL}}
     return {
         "name": names.INIT_CONTAINER,
         "image": options.model_server_image,
         "command": ["python", "-m", "modelserver.pull", "--digest", digest, "--into", mounts.MODELS],
         "env": [
-            {"name": "MOORAGE_MODEL_URL", "valueFrom": address},
+            {"name": MODEL_URL, "valueFrom": address},
             {"name": "MOORAGE_TERMINATION_LOG", "value": TERMINATION_LOG},
         ],
         # What the replica has anyway. A pod asks for the most of any step, so it costs nothing, and without it the
@@ -99,7 +99,7 @@ def _replica(workload: Workload, options: Options) -> JSON:
     if options.drain_seconds:
         container["lifecycle"] = {"preStop": {"sleep": {"seconds": options.drain_seconds}}}
     return container | {
-        "envFrom": [{"configMapRef": {"name": names.environment(workload, facts(workload, options))}}],
+        "envFrom": [{"secretRef": {"name": environment_name(workload, options)}}],
         "env": _environment(workload, options),
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "resources": resources(asked.resources, options),
@@ -113,12 +113,12 @@ def _replica(workload: Workload, options: Options) -> JSON:
 
 
 def _environment(workload: Workload, options: Options) -> list[JSON]:
-    """What the user gives, and where the replica is. What it serves stands in the ConfigMap; nobody overrides that."""
-    asked, place = workload.template, _place()
-    ours = (facts(workload, options).keys() - environment.defaults(0)) | place.keys()
-    given = {name: _value(value) for name, value in asked.env.items()}
-    given |= {name: {"valueFrom": _secret_key(workload, name)} for name in asked.secrets}
-    every = {name: value for name, value in given.items() if name not in ours} | place
+    """What the user shows, and where the replica is. All else stands in the Secret; this list goes before that."""
+    ours = _place()
+    if mounts.model_digest(workload):
+        ours[MODEL_URL] = _value("")  # the pull's alone
+    told = facts(workload, options)
+    every = {name: _value(value) for name, value in workload.template.env.items() if name not in told} | ours
     return [{"name": name, **every[name]} for name in sorted(every)]
 
 
@@ -143,10 +143,6 @@ def _place() -> dict[str, JSON]:
 def _value(text: str) -> JSON:
     """Escaped: on other platforms only the command line is expanded. No value is the empty one."""
     return {"value": environment.literal(text)} if text else {}
-
-
-def _secret_key(workload: Workload, key: str) -> JSON:
-    return {"secretKeyRef": {"name": names.config(workload), "key": key}}
 
 
 # As whom, and where
@@ -190,5 +186,6 @@ def _toleration(of: Toleration) -> JSON:
 
 
 def _pull_secrets(workload: Workload, options: Options) -> list[JSON]:
-    own = [names.pull_secret(workload)] if workload.template.pull_secret is not None else []
+    given = workload.template.pull_secret
+    own = [names.pull_secret(workload, given)] if given is not None else []
     return [{"name": name} for name in (*own, *options.pull_secrets)]
