@@ -85,13 +85,15 @@ def create_with(settings: DeployerSettings, *, core: Core, platform: AbstractAsy
                 ahead=AHEAD,
             )
 
+            app.state.controller = controller
+
             async def reconcile() -> None:
                 await entered.known()  # before, everything would look as if nothing was there
                 await controller.run()
 
             core.background("reconcile", reconcile)
             core.background("watch", lambda: reconciler.watch(controller.wake))
-            core.background("events", consumer.consume(core.bus, controller.wake))
+            core.background("events", consumer.consume(core.bus, controller.wake, reconciler.seen))
             core.background("hints", consumer.listen(core.hints, controller.wake))
             try:
                 yield

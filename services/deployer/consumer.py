@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
+from uuid import UUID
 
+from services.deployer.seen import Seen
 from shared.bus import Bus
 from shared.database import Hints
 from shared.events import CloudEvent, deployer, gateway
@@ -20,11 +22,12 @@ class Wake(Protocol):
     def __call__(self, key: str, *, first: bool = False) -> None: ...
 
 
-def consume(bus: Bus, wake: Wake) -> Callable[[], Awaitable[None]]:
-    """Background work: consume the events until cancelled."""
+def consume(bus: Bus, wake: Wake, seen: Callable[[UUID], Seen]) -> Callable[[], Awaitable[None]]:
+    """Background work: consume the events until cancelled. What has been `seen` since, woken by a hint, need not be
+    looked at again."""
 
     async def handle(event: CloudEvent) -> None:
-        if event.type in WAKING:
+        if event.type in WAKING and not seen(UUID(event.subject)).covers(event):
             wake(event.subject, first=event.type == deployer.DEPLOYMENT_CHANGED.name)
 
     async def run() -> None:

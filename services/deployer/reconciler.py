@@ -19,6 +19,7 @@ from services.deployer.deployments.domain import Spec, numbers_of
 from services.deployer.deployments.secrets import EnvVault
 from services.deployer.platforms import Phase, Platform, PlatformError, Replica, Workload
 from services.deployer.records import Loaded, Records
+from services.deployer.seen import Seen
 from services.deployer.status import Before, Routed, Status, World, assess, unavailable, unbuildable
 from services.deployer.steps import Known, Step, steps
 from services.deployer.workloads import Unbuildable, workloads
@@ -47,16 +48,24 @@ class Reconciler:
         self._platform = platform
         self._vault = vault
         self._clock = clock
+        self._seen: dict[UUID, Seen] = {}
 
     async def reconcile(self, key: str, fence: Fence) -> None:
         uid = UUID(key)
         loaded = await self._records.load(uid)
         if loaded is None or loaded.purged:
+            self._seen.pop(uid, None)
             await self._end_orphan(uid)
-        elif loaded.deleted:
+            return
+        self._seen[uid] = Seen(loaded.generation, loaded.routed_generation, loaded.acknowledged, loaded.rejected)
+        if loaded.deleted:
             await self._remove(loaded, fence)
         else:
             await self._drive(loaded, fence)
+
+    def seen(self, uid: UUID) -> Seen:
+        """What a run has read of it last. Should that run fail, it comes again by itself."""
+        return self._seen.get(uid, Seen())
 
     async def resync(self) -> Iterable[str]:
         """What may need work: what has not settled, what looks other than it was noted, and what nobody knows."""

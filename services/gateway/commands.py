@@ -59,6 +59,7 @@ async def record_route(
             id=deployment,
             generation=together.generation,
             endpoints_generation=together.endpoints_generation,
+            rejected=together.rejected is not None,
         )
         values = (stored[name] for name in ("generation", "endpoints_generation", "weights", "rejected"))
         await connection.fetch(_AGREE, uid, acks, *values, [told])

@@ -16,6 +16,7 @@ class RouteData(EventData):
     id: str
     generation: int
     endpoints_generation: int
+    rejected: bool = False
 
 
 USER_CREATED = EventType("moorage.user.created", "gateway", UserData)

@@ -40,7 +40,7 @@ class Unit:
         self._after: Callable[[], Awaitable[Any]] | None = None
 
     def after_commit(self, wait: Callable[[], Awaitable[Any]]) -> None:
-        """Once committed, run `wait`; what it returns (JSON-ready) replaces the answer's body, if it has one.
+        """Once committed, run `wait`; what it returns (JSON-ready, or None) replaces the answer's body, if it has one.
 
         The change stands whatever `wait` does: if it fails, the answer is the handler's.
         """
@@ -54,7 +54,7 @@ class Unit:
         except Exception:
             log.exception("request.wait_failed")
             return response
-        if response.status_code == HTTPStatus.NO_CONTENT:
+        if content is None or response.status_code == HTTPStatus.NO_CONTENT:
             return response
         headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
         return JSONResponse(content, status_code=response.status_code, headers=headers)

@@ -68,13 +68,24 @@ class Controller:
         self._ahead = ahead
         self._queue = WorkQueue()
         self._under_way: set[str] = set()
+        self._asked: set[str] = set()
+        self._worked = asyncio.Condition()
 
     def wake(self, key: str, *, after: float = 0.0, first: bool = False) -> None:
-        """Something about `key` may have changed, or will have `after` that many seconds. `first`: treat it as one that
-        is at rest."""
+        """Something about `key` may have changed, or will have `after` that many seconds. `first`: somebody has asked
+        for it, so treat it as one that is at rest."""
+        if first:
+            self._asked.add(key)
         ahead = 0.0 if key in self._under_way and not first else self._ahead
         self._queue.add(key, delay=after or -ahead)
         WAITING.labels(self._name).set(len(self._queue))
+
+    async def room(self, *, within: float) -> None:
+        """Return once no more of what somebody has asked for is still to be worked on than half of the workers take,
+        or `within` that many seconds. So who asks for much waits here, and not each key in the queue for all before."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within), self._worked:
+                await self._worked.wait_for(lambda: len(self._asked) <= self._workers // 2)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -101,6 +112,10 @@ class Controller:
             with SECONDS.labels(self._name).time():
                 result = await self._one(key)
             RUNS.labels(self._name, result).inc()
+            if key in self._asked:
+                self._asked.remove(key)
+                async with self._worked:
+                    self._worked.notify_all()
 
     async def _one(self, key: str) -> str:
         """Work on `key`, then give it back to the queue; how it went."""

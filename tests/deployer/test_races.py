@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select, text
 
 from services.deployer.deployments import queries
+from services.deployer.platforms import Workload
 from shared.schema import Deployment, DeploymentStep, Route
 from tests.deployer.conftest import Deployer, eventually
 
@@ -72,3 +73,25 @@ async def test_what_only_refers_to_a_deployment_does_not_wait_for_its_change(dep
         await eventually(lambda: waits_for_a_lock(deployer))
         assert not second.done(), "another change waits"
     assert (await second).status_code == 200
+
+
+async def test_creations_are_answered_though_the_platform_hangs(
+    deployer: Deployer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later ones as well, which wait for those before them to be begun."""
+    go_on = asyncio.Event()
+    apply = deployer.platform.apply
+
+    async def hang(workload: Workload) -> None:
+        await go_on.wait()
+        await apply(workload)
+
+    monkeypatch.setattr(deployer.platform, "apply", hang)
+    many = deployer.app.state.settings.reconcile_workers + 4
+    bodies = [{"id": f"churn-{number}", "model": "risk/churn/1"} for number in range(many)]
+    answers = await asyncio.gather(*(deployer.call("POST", "/deployments", body) for body in bodies))
+    assert {answer.status_code for answer in answers} == {201}
+    assert all(answer.headers["Location"] and answer.json()["uid"] for answer in answers)
+    go_on.set()
+    for body in bodies:
+        await deployer.until_phase("Deployed", body["id"])

@@ -235,3 +235,37 @@ async def test_what_is_at_rest_goes_before_what_is_under_way() -> None:
         go_on.set()
         await until(lambda: len(runs) == 8)
     assert runs[4:] == ["dead replica", "birth-2", "birth-0", "birth-1"]
+
+
+async def test_who_asks_for_much_waits_for_room() -> None:
+    go_on = asyncio.Event()
+
+    async def reconcile(_: str, __: Fence) -> None:
+        await go_on.wait()
+
+    async with controlling(reconcile, workers=4) as controller:
+        controller.wake("found by itself")
+        for key in "ab":
+            controller.wake(key, first=True)
+        await controller.room(within=3600)  # half of the workers
+        controller.wake("c", first=True)
+        controller.wake("c", first=True)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await controller.room(within=3600)
+        await controller.room(within=0.01)  # nobody waits for longer, whatever hangs
+        waiting = asyncio.ensure_future(controller.room(within=3600))
+        await asyncio.sleep(0)
+        go_on.set()
+        await waiting
+
+
+async def test_what_fails_holds_up_nobody_who_asks() -> None:
+    async def reconcile(_: str, __: Fence) -> None:
+        raise ValueError
+
+    async with controlling(reconcile, workers=2) as controller:
+        for key in "abc":
+            controller.wake(key, first=True)
+        async with asyncio.timeout(5):
+            await controller.room(within=3600)

@@ -1,6 +1,8 @@
 """What the routes about deployments are given: the commands of this request, and how an answer is made of them."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, cast
 
 import orjson
@@ -41,6 +43,9 @@ __all__ = [
 DeploymentId = Annotated[DnsLabel, Path(alias="id", description="the deployment's id", examples=["churn"])]
 DryRun = Annotated[bool, Query(description="answer what would change and whether it fits the quota; change nothing")]
 Message = Annotated[str, Query(max_length=4000, pattern=r"^[^\x00]*$", description="why; kept in the history")]
+
+_ROOM_SECONDS = 2.0
+"""So long a creation's answer waits at most for those that were asked for before to be begun."""
 
 Kinds = tuple[type[MoorageError], ...]
 
@@ -106,6 +111,7 @@ class _Answering:
 
     core: Core
     unit: Unit
+    room: Callable[[], Awaitable[None]]
     public_url: str
     dry_run: bool
     wait: str | None
@@ -113,6 +119,8 @@ class _Answering:
 
     async def document(self, accepted: Accepted, *, status: int = 200, location: str | None = None) -> Response:
         row = accepted.row
+        if accepted.created and not self.dry_run:
+            self.unit.after_commit(self.room)
         self.hold(accepted)
         route = None if accepted.created else await queries.route(self.unit.session, row.uid)
         view = document(row, route, public_url=self.public_url)
@@ -153,6 +161,7 @@ async def _answering(
     return _Answering(
         core=request.app.state.core,
         unit=unit,
+        room=partial(request.app.state.controller.room, within=_ROOM_SECONDS),
         public_url=public_url,
         dry_run=dry_run,
         wait=wait,
