@@ -72,6 +72,7 @@ class Reconciler:
         noted, there = await self._records.noted(), await self._platform.deployments()
         found = set(await self._records.unsettled()) | (there - noted.keys())
         for uid in noted.keys() - found:
+            await asyncio.sleep(0)  # to look takes no wait, and thousands must not hold up everything else
             seen = {each.id: (str(each.phase), each.port or None) for each in await self._platform.observe(uid)}
             if seen != noted[uid]:
                 found.add(uid)

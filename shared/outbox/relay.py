@@ -21,6 +21,9 @@ log = get_logger(__name__)
 
 _LOCK = 0x6D6F6F72  # "moor": one relay for the whole platform
 _BATCH = 1000
+_GATHER = 0.02
+"""Seconds that events have to come together once several came at once. Each batch costs every consumer some statements,
+and those for whom it is urgent have heard a hint."""
 _TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 _DUE = "SELECT id, topic, key, event, created_at FROM outbox ORDER BY id LIMIT $1"
 _REMOVE = "DELETE FROM outbox WHERE id = ANY ($1::bigint[])"
@@ -62,13 +65,16 @@ class Relay:
         try:
             while True:
                 woken.clear()
+                published = 0
                 try:
-                    while await self._publish_batch(connection) == _BATCH:
+                    while (published := await self._publish_batch(connection)) == _BATCH:
                         pass
                 except BusUnavailable as error:
                     log.warning("relay.bus_away", error=str(error))
                     DEPTH.set(await connection.fetchval(_WAITING))
                     await asyncio.sleep(self._poll)
+                if published > 1:
+                    await asyncio.sleep(_GATHER)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._poll):
                         await woken.wait()
