@@ -35,10 +35,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource(Item):
-    """One that is as we have made it, as long as its fingerprint is. `addresses` are a Service's, as `host:port`."""
+    """One that is as we have made it, as long as its fingerprint is. `addresses` are a Service's, as `host:port`;
+    `released` is a volume whose claim is gone: it takes no other, not even one of the same name."""
 
     fingerprint: str
     addresses: tuple[str, ...] = ()
+    released: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ def prints(applied: Iterable[Object]) -> Prints:
 
 def _there(root: Root, store: Store) -> Prints:
     found = resources(store, root.deployment, root.version)
-    return {(kind.name, each.name): each.fingerprint for kind, each in found}
+    return {(kind.name, each.name): each.fingerprint for kind, each in found if not each.released}
 
 
 def resources(store: Store, uid: UUID, version: int) -> Iterator[tuple[Kind, Resource]]:

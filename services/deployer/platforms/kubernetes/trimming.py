@@ -48,7 +48,8 @@ def trim_resource(found: Object) -> Resource | None:
     common = _common(found)
     if common is None:
         return None
-    return Resource(fingerprint=fingerprint(found), addresses=_addresses(found), **common)
+    released = (found.get("status") or {}).get("phase") == "Released"
+    return Resource(fingerprint=fingerprint(found), addresses=_addresses(found), released=released, **common)
 
 
 def trim_root(found: Object) -> Root | None:

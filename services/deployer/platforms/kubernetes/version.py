@@ -6,7 +6,7 @@ applied, and when a model's address ages. Left out: what the steps are (`steps`)
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import UUID
@@ -205,6 +205,8 @@ class Version:
 
     async def _reshape(self, workload: Workload, root: Root, steps: Steps) -> None:
         """Apply all that may differ; what pods need, before the pods."""
+        if await self._remove_released():
+            return
         scaled = is_scaled(workload)
         made = self._build(workload, replicas=None if scaled else steps.replicas)
         kept: dict[tuple[str, str], str] = {}
@@ -230,8 +232,19 @@ class Version:
     def _is_url_old(self) -> bool:
         return time.monotonic() - self._url_made_at > self._cluster.url_seconds / 2
 
-    async def _put_all(self, manifests: Iterable[Manifest]) -> list[Object]:
-        return await asyncio.gather(*map(self._put, manifests))
+    async def _remove_released(self) -> bool:
+        """Whether there were volumes that can serve no claim any more. Their end is news, and then others are made."""
+        found = [v for v in self._store.resources(self._uid, VOLUME) if v.version == self._number and v.released]
+        for each in found:
+            if each.deleting_since is None:
+                await self._api.delete(VOLUME, None, each.name)
+        return bool(found)
+
+    async def _put_all(self, manifests: Sequence[Manifest]) -> list[Object]:
+        """Volumes first: the cluster looks for a claim's volume when the claim comes, and then not for 15 s again."""
+        first = [each for each in manifests if each["kind"] == VOLUME.name]
+        others = [each for each in manifests if each["kind"] != VOLUME.name]
+        return [*await asyncio.gather(*map(self._put, first)), *await asyncio.gather(*map(self._put, others))]
 
     async def _put(self, manifest: Manifest) -> Object:
         found = await self._api.apply(manifest, manager=field_manager(manifest))
@@ -274,7 +287,7 @@ class Version:
         } - self._mended
         if (pulling and old and workload.template.model and workload.template.model.digest) or lacking:
             made = self._build(workload, replicas=None).dependents(root.uid)
-            await self._put_all(each for each in made if each["kind"] in _NEEDED_TO_START)
+            await self._put_all([each for each in made if each["kind"] in _NEEDED_TO_START])
             self._mended = (self._mended & {pod.uid for pod in pods}) | lacking
 
     async def _prune(self, root: Root, pods: Sequence[Pod]) -> None:

@@ -192,6 +192,20 @@ async def test_a_deployment_that_was_deleted_is_made_again(world: KubernetesWorl
     await until(is_new, within=20)
 
 
+async def test_a_claim_that_is_deleted_finds_its_volume_again(world: KubernetesWorld, deployer: Deployer) -> None:
+    """The volume was bound to that claim, and takes none of the same name."""
+    wanted = rich(world)
+    await deployer.want(wanted)
+    old = {r.id for r in await deployer.serves(wanted)}
+    room = world.namespace("risk")
+    world.plane.admin.kubectl("delete", "persistentvolumeclaims", "--all", "-n", room, "--wait=false")
+    world.plane.admin.kubectl("delete", "pods", "--all", "-n", room)  # it goes when nobody uses it any more
+    await until(lambda: not old & deployer.told[wanted.uid], within=20)
+    await deployer.serves(wanted, within=60)
+    bound = {each["status"]["phase"] for each in everything(world, wanted.uid).values() if "Volume" in each["kind"]}
+    assert bound == {"Bound"}
+
+
 async def test_an_autoscalers_replicas_are_left_alone(world: KubernetesWorld, deployer: Deployer) -> None:
     wanted = world.workload(2, most=5)
     await deployer.want(wanted)
