@@ -11,8 +11,8 @@ from tests.servers import go, images, kafka, packages
 def run(*argv: str) -> str:
     command = [sys.executable, "-m", *argv]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd="/", check=False)
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-3000:]
-    assert "✗" not in done.stdout
+    failed = "\n".join(line for line in done.stdout.splitlines() if "✗" in line)
+    assert done.returncode == 0 and not failed, f"{failed}\n{done.stdout[-8000:]}{done.stderr[-3000:]}"
     return done.stdout
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable, Iterable
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from services.deployer.platforms.kubernetes import runs
@@ -44,34 +45,42 @@ class Evidence:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._slots = asyncio.Semaphore(_EVIDENCE_AT_ONCE)
-        self._found: dict[UUID, dict[str, tuple[Hashable, list[str]]]] = {}
+        self._found: dict[UUID, dict[str, tuple[Hashable, list[str] | None]]] = {}
 
-    def of(self, pod: Pod) -> list[str]:
-        """As far as they have come."""
+    def of(self, pod: Pod) -> list[str] | None:
+        """None while they are being fetched."""
         run, lines = self._noted(pod)
-        return lines if run == _last(pod) else []
+        return lines if run == _last(pod) else None
 
     def begin(self, pod: Pod) -> bool:
         """Whether a run has ended that was not heard of before: then it is to be fetched."""
         last = _last(pod)
         if last is None or self._noted(pod)[0] == last:
             return False
-        self._found.setdefault(pod.deployment, {})[pod.uid] = (last, [])
+        self._found.setdefault(pod.deployment, {})[pod.uid] = (last, None)
         return True
 
-    async def fetch(self, pod: Pod, *, count: int) -> None:
-        run, lines = runs.last_run(pod), []
+    async def fetch(self, pod: Pod, *, count: int, within: float) -> None:
+        """Up to `count` lines, those that come within so many seconds."""
+        run, lines = runs.last_run(pod), list[str]()
         if run is None:
             return
-        async with self._slots:
-            try:
-                container, previous = run.container.name, not run.latest
-                async for line in self._api.logs(pod.namespace, pod.name, container, previous=previous, tail=count):
-                    lines.append(_stamped(line))  # noqa: PERF401 - what has come stands, should it be cut off
-            except PlatformError:
-                pass  # the run's own last word has to do
+        with suppress(TimeoutError):  # the run's own last word has to do
+            async with asyncio.timeout(within), self._slots:
+                await self._read(pod, run, lines, previous=not run.latest, count=count)
+                if run.latest and not any(_is_of(line, run) for line in lines):
+                    # Perhaps the kubelet has begun the next one before we asked: the first time it does so at once.
+                    lines.clear()
+                    await self._read(pod, run, lines, previous=True, count=count)
         if self._noted(pod)[0] == _last(pod):
             self._found[pod.deployment][pod.uid] = (_last(pod), lines)
+
+    async def _read(self, pod: Pod, run: runs.Run, lines: list[str], *, previous: bool, count: int) -> None:
+        """What has come stands, should it be cut off."""
+        found = self._api.logs(pod.namespace, pod.name, run.container.name, previous=previous, tail=count)
+        with suppress(PlatformError):
+            async for line in found:
+                lines.append(_stamped(line))  # noqa: PERF401 - see above
 
     def forget_others(self, uid: UUID, pods: Iterable[Pod]) -> None:
         """Of a deployment these are all the pods that there are."""
@@ -80,13 +89,20 @@ class Evidence:
             if left:
                 self._found[uid] = left
 
-    def _noted(self, pod: Pod) -> tuple[Hashable, list[str]]:
+    def _noted(self, pod: Pod) -> tuple[Hashable, list[str] | None]:
         return self._found.get(pod.deployment, {}).get(pod.uid, (None, []))
 
 
 def _last(pod: Pod) -> Hashable:
     run = runs.last_run(pod)
     return (run.container.name, run.number) if run is not None else None
+
+
+def _is_of(line: str, run: runs.Run) -> bool:
+    """Whether the run may have printed it: its end is known to the second."""
+    if run.end.finished_at is None:
+        return True
+    return line.partition(" ")[0] < _moment((run.end.finished_at + timedelta(seconds=1)).isoformat())
 
 
 def _has_run(container: Container) -> bool:

@@ -22,7 +22,7 @@ def replicas(
     roots: Iterable[Root],
     *,
     warnings: Callable[[Pod], Sequence[PodWarning]],
-    log: Callable[[Pod], Sequence[str]],
+    log: Callable[[Pod], Sequence[str] | None],
     usage: Mapping[str, Usage],
     now: datetime,
     patience: float,

@@ -17,7 +17,7 @@ from uuid import UUID
 from weakref import WeakSet
 
 from services.deployer.platforms.causes import LOG_LINES
-from services.deployer.platforms.kubernetes import logs, names, observation, runs
+from services.deployer.platforms.kubernetes import logs, names, observation, runs, verdict
 from services.deployer.platforms.kubernetes.api import Api
 from services.deployer.platforms.kubernetes.cluster import Cluster
 from services.deployer.platforms.kubernetes.connection import Connection
@@ -208,11 +208,12 @@ class KubernetesPlatform:
 
     def _changed(self, uid: UUID) -> None:
         """Something of it became different: wake whom it concerns, unless all looks the same from there."""
-        pods, replicas = self._store.pods(uid), self._observed(uid)
+        pods = self._store.pods(uid)
         for pod in pods:
             if observation.standing(pod, None) is Phase.STARTING and self._evidence.begin(pod):
                 self._spawn(self._fetch(pod))
         self._evidence.forget_others(uid, pods)
+        replicas = self._observed(uid)
         face = hash((tuple(map(_face, replicas)), self._inner_face(uid, pods)))
         if face != self._faces.get(uid):
             self._faces[uid] = face
@@ -261,7 +262,7 @@ class KubernetesPlatform:
         task.add_done_callback(self._tasks.discard)
 
     async def _fetch(self, pod: Pod) -> None:
-        await self._evidence.fetch(pod, count=LOG_LINES)
+        await self._evidence.fetch(pod, count=LOG_LINES, within=verdict.LINES)
         self._changed(pod.deployment)
 
     async def _look_at_all(self) -> None:

@@ -32,6 +32,8 @@ STABLE = 60.0
 DEAF = 15.0
 """Seconds; who is killed after being unready for so long was killed for that. The kubelet says so in an event as well,
 but of a pod that it has already said much about it drops what comes next."""
+LINES = 5.0
+"""Seconds that the last lines of a run have to come: whoever hears that it failed sees at once why."""
 MOUNTS = 3
 """So often a volume must not have been mounted before that is more than bad luck."""
 
@@ -59,10 +61,11 @@ class Verdict:
 
 
 def judge(
-    pod: Pod, *, warnings: Sequence[PodWarning], log: Sequence[str], now: datetime, patience: float
+    pod: Pod, *, warnings: Sequence[PodWarning], log: Sequence[str] | None, now: datetime, patience: float
 ) -> Verdict | None:
-    """Of a pod that does not serve; None when nothing has failed. `log`: the end of the last run's output, as far as
-    it is known. For `patience` seconds a pod may find no place: another one may be leaving, a node may be coming."""
+    """Of a pod that does not serve; None when nothing has failed. `log`: the end of the last run's output, None while
+    it is not here yet. For `patience` seconds a pod may find no place: another one may be leaving, a node may be
+    coming."""
     container, run = runs.present(pod), runs.last_run(pod)
     waiting = container.state if container is not None and isinstance(container.state, Waiting) else None
     if container is not None and waiting is not None and waiting.reason in _NO_IMAGE:
@@ -71,8 +74,10 @@ def judge(
     if waiting is not None and waiting.reason in _NO_CONTAINER:
         return None if _is_coming(pod, waiting.message) else Verdict(_not_as_described(waiting.message), final=True)
     if run is not None:
+        if log is None and _has_just_ended(run, now=now):
+            return None
         stable = run.was_ready and run.seconds >= STABLE
-        return Verdict(_of_run(run, warnings=warnings, log=log), run.number > 1 and not stable)
+        return Verdict(_of_run(run, warnings=warnings, log=log or ()), run.number > 1 and not stable)
     scheduled = pod.condition("PodScheduled")
     if scheduled is not None and scheduled.status == "False":
         return _unscheduled(pod, scheduled, now=now, patience=patience)
@@ -106,6 +111,10 @@ def refused(message: str) -> Failure:
     cause = Cause.QUOTA if "exceeded quota" in message else Cause.CONFIGURATION
     said = message.split("is forbidden: ", 1)[-1]
     return Failure(cause=cause, message=f"The cluster refuses it: {said}", advice=ADVICE[cause])
+
+
+def _has_just_ended(run: Run, *, now: datetime) -> bool:
+    return run.end.finished_at is not None and (now - run.end.finished_at).total_seconds() < LINES
 
 
 def _of_run(run: Run, *, warnings: Sequence[PodWarning], log: Sequence[str]) -> Failure:

@@ -188,7 +188,7 @@ async def test_a_deployment_that_was_deleted_is_made_again(world: KubernetesWorl
         return len(found) == RICH and not any(each["metadata"].get("deletionTimestamp") for each in found.values())
 
     await until(lambda: not old & deployer.told[wanted.uid], within=20)
-    assert not old & {r.id for r in await deployer.serves(wanted)}
+    assert not old & {r.id for r in await deployer.serves(wanted, within=60)}
     await until(is_new, within=20)
 
 

@@ -1,14 +1,18 @@
 """What is said of a pod: phases and failures, from the status and warnings that a real cluster was seen to give."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
 from services.deployer.platforms import Cause, Phase, Replica
 from services.deployer.platforms.kubernetes import names, observation, verdict
+from services.deployer.platforms.kubernetes.api import Api
+from services.deployer.platforms.kubernetes.logs import Evidence
 from services.deployer.platforms.kubernetes.objects import (
     Condition,
     Container,
@@ -111,14 +115,16 @@ def warning(reason: str, message: str, *, version: int = 1, count: int = 1) -> P
     )
 
 
-def seen(found: Pod, *warnings: PodWarning, log: tuple[str, ...] = (), of: Root | None = None) -> Replica:
+def seen(
+    found: Pod, *warnings: PodWarning, log: tuple[str, ...] | None = (), of: Root | None = None, now: datetime = NOW
+) -> Replica:
     (replica,) = observation.replicas(
         [found],
         [of or root()],
         warnings=lambda _: warnings,
         log=lambda _: log,
         usage={},
-        now=NOW,
+        now=now,
         patience=PATIENCE,
     )
     return replica
@@ -316,6 +322,14 @@ def test_the_last_lines_are_the_evidence() -> None:
     assert seen(word).failure.evidence.log == ()
 
 
+def test_a_failure_is_told_with_its_last_lines_or_after_a_moment_without() -> None:
+    found = pod(container(state=ended(3), restarts=1))
+    at = found.containers[0].state.finished_at
+    assert seen(found, log=None, now=at + timedelta(seconds=1)).phase is Phase.STARTING
+    assert seen(found, log=(), now=at + timedelta(seconds=1)).phase is Phase.FAILED
+    assert seen(found, log=None, now=at + timedelta(seconds=6)).phase is Phase.FAILED
+
+
 def test_what_we_are_about_to_make_is_no_failure() -> None:
     found = waiting("CreateContainerConfigError", f'secret "{ROOT}-0123abcd" not found')
     assert seen(found).failure is None
@@ -395,3 +409,49 @@ def test_what_is_not_made_at_all_shows_under_the_deployments_name() -> None:
     assert look(root(conditions=(young,))) == []
     other = replace(refused, message='pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot')
     assert look(root(conditions=(other,)))[0].failure.cause is Cause.CONFIGURATION
+
+
+# The last lines
+
+
+class Logs:
+    """What the API server has of the run that is there now, and of the one before. It may keep one waiting."""
+
+    def __init__(self, *now: str, before: tuple[str, ...] = (), hangs: bool = False) -> None:
+        self._now, self._before, self._hangs = now, before, hangs
+
+    async def logs(self, *_: str, previous: bool, tail: int) -> AsyncIterator[str]:
+        for line in (self._before if previous else self._now)[-tail:]:
+            yield line
+        if self._hangs:
+            await asyncio.Event().wait()
+
+
+async def fetched(logs: Logs, of: Pod) -> list[str] | None:
+    evidence = Evidence(cast(Api, logs))
+    assert evidence.of(of) is None, "not here yet"
+    assert evidence.begin(of)
+    assert not evidence.begin(of), "once is enough"
+    assert evidence.of(of) is None
+    await evidence.fetch(of, count=2, within=0.1)
+    return evidence.of(of)
+
+
+def stamp(seconds: float) -> str:
+    return at(seconds).isoformat().replace("+00:00", "Z")
+
+
+async def test_the_lines_are_those_of_the_run_that_failed() -> None:
+    """It ended at 15 s, and the kubelet may have begun another run before anybody asked."""
+    found = pod(container(state=ended(65)))
+    lines = [f"{stamp(12)} one", f"{stamp(14)} two", f"{stamp(15.5)} three"]
+    assert [each.split(" ")[1] for each in await fetched(Logs(*lines), found) or ()] == ["two", "three"]
+    assert [each.split(" ")[1] for each in await fetched(Logs(before=tuple(lines)), found) or ()] == ["two", "three"]
+    later = Logs(f"{stamp(17)} another", before=tuple(lines))
+    assert [each.split(" ")[1] for each in await fetched(later, found) or ()] == ["two", "three"]
+
+
+async def test_lines_that_do_not_come_hold_up_nobody() -> None:
+    found = pod(container(state=ended(65)))
+    assert await fetched(Logs(), found) == []
+    assert len(await fetched(Logs(f"{stamp(12)} one", hangs=True), found) or ()) == 1
