@@ -12,7 +12,8 @@ def run(*argv: str) -> str:
     command = [sys.executable, "-m", *argv]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd="/", check=False)
     failed = "\n".join(line for line in done.stdout.splitlines() if "✗" in line)
-    assert done.returncode == 0 and not failed, f"{failed}\n{done.stdout[-8000:]}{done.stderr[-3000:]}"
+    if done.returncode or failed:
+        pytest.fail(f"{failed}\n{done.stdout[-8000:]}{done.stderr[-3000:]}")
     return done.stdout
 
 
