@@ -177,6 +177,7 @@ class Reconciler:
         if await self._platform.observe(uid) or uid in await self._platform.deployments():
             raise Retry(after=_LOOK_AGAIN)
         await self._records.purge(loaded, fence)
+        self._seen.pop(uid, None)
 
     async def _end_orphan(self, uid: UUID) -> None:
         if uid in await self._platform.deployments():

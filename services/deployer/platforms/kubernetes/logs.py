@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Hashable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -39,48 +40,57 @@ async def read(
         raise ReplicaNotFound(pod.deployment, pod.name) from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Of a run; until they are `here`, those of the run before."""
+
+    run: Hashable
+    lines: list[str]
+    here: bool
+
+
 class Evidence:
     """The last lines of runs that have ended, each fetched once, in the background."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self._slots = asyncio.Semaphore(_EVIDENCE_AT_ONCE)
-        self._found: dict[UUID, dict[str, tuple[Hashable, list[str] | None]]] = {}
+        self._found: dict[UUID, dict[str, _Lines]] = {}
 
     def of(self, pod: Pod) -> list[str] | None:
-        """None while they are being fetched."""
-        run, lines = self._noted(pod)
-        return lines if run == _last(pod) else None
+        """None until they are here; meanwhile those of the run before have to do, if there are any."""
+        noted = self._noted(pod)
+        return noted.lines or ([] if noted.run == _last(pod) and noted.here else None)
 
     def begin(self, pod: Pod) -> bool:
         """Whether a run has ended that was not heard of before: then it is to be fetched."""
-        last = _last(pod)
-        if last is None or self._noted(pod)[0] == last:
+        last, noted = _last(pod), self._noted(pod)
+        if last is None or noted.run == last:
             return False
-        self._found.setdefault(pod.deployment, {})[pod.uid] = (last, None)
+        self._found.setdefault(pod.deployment, {})[pod.uid] = _Lines(last, noted.lines, here=False)
         return True
 
     async def fetch(self, pod: Pod, *, count: int, within: float) -> None:
         """Up to `count` lines, those that come within so many seconds."""
-        run, lines = runs.last_run(pod), list[str]()
+        run, lines = runs.last_run(pod), set[str]()
         if run is None:
             return
-        with suppress(TimeoutError):  # the run's own last word has to do
-            async with asyncio.timeout(within), self._slots:
-                await self._read(pod, run, lines, previous=not run.latest, count=count)
-                if run.latest and not any(_is_of(line, run) for line in lines):
-                    # Perhaps the kubelet has begun the next one before we asked: the first time it does so at once.
-                    lines.clear()
+        async with self._slots:
+            with suppress(TimeoutError):  # what has come stands, and the run's own last word
+                async with asyncio.timeout(within):
+                    if run.latest:
+                        await self._read(pod, run, lines, previous=False, count=count)
+                    # Also of the latest: the kubelet may have begun the next one, the first time it does so at once.
                     await self._read(pod, run, lines, previous=True, count=count)
-        if self._noted(pod)[0] == _last(pod):
-            self._found[pod.deployment][pod.uid] = (_last(pod), lines)
+        if self._noted(pod).run == _last(pod):
+            self._found[pod.deployment][pod.uid] = _Lines(_last(pod), sorted(lines)[-count:], here=True)
 
-    async def _read(self, pod: Pod, run: runs.Run, lines: list[str], *, previous: bool, count: int) -> None:
-        """What has come stands, should it be cut off."""
+    async def _read(self, pod: Pod, run: runs.Run, lines: set[str], *, previous: bool, count: int) -> None:
         found = self._api.logs(pod.namespace, pod.name, run.container.name, previous=previous, tail=count)
         with suppress(PlatformError):
             async for line in found:
-                lines.append(_stamped(line))  # noqa: PERF401 - see above
+                if _is_of(stamped := _stamped(line), run):
+                    lines.add(stamped)
 
     def forget_others(self, uid: UUID, pods: Iterable[Pod]) -> None:
         """Of a deployment these are all the pods that there are."""
@@ -89,8 +99,8 @@ class Evidence:
             if left:
                 self._found[uid] = left
 
-    def _noted(self, pod: Pod) -> tuple[Hashable, list[str] | None]:
-        return self._found.get(pod.deployment, {}).get(pod.uid, (None, []))
+    def _noted(self, pod: Pod) -> _Lines:
+        return self._found.get(pod.deployment, {}).get(pod.uid, _Lines(None, [], here=True))
 
 
 def _last(pod: Pod) -> Hashable:
@@ -99,10 +109,11 @@ def _last(pod: Pod) -> Hashable:
 
 
 def _is_of(line: str, run: runs.Run) -> bool:
-    """Whether the run may have printed it: its end is known to the second."""
-    if run.end.finished_at is None:
-        return True
-    return line.partition(" ")[0] < _moment((run.end.finished_at + timedelta(seconds=1)).isoformat())
+    """Whether the run may have printed it: its times are known to the second."""
+    at, begin, end = line.partition(" ")[0], run.end.started_at, run.end.finished_at
+    if begin is not None and at < _moment(begin.isoformat()):
+        return False
+    return end is None or at < _moment((end + timedelta(seconds=1)).isoformat())
 
 
 def _has_run(container: Container) -> bool:

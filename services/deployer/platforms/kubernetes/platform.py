@@ -212,6 +212,7 @@ class KubernetesPlatform:
         for pod in pods:
             if observation.standing(pod, None) is Phase.STARTING and self._evidence.begin(pod):
                 self._spawn(self._fetch(pod))
+                self._look_again(uid, verdict.LINES)
         self._evidence.forget_others(uid, pods)
         replicas = self._observed(uid)
         face = hash((tuple(map(_face, replicas)), self._inner_face(uid, pods)))

@@ -2,7 +2,7 @@
 
 The API server's answer to what we apply has a fingerprint; as long as the watch shows the same one, the object is as we
 have made it. After a restart nothing is known to be so: everything is applied once more when its turn comes, which
-changes nothing where nothing differs. Secrets are left out, as nobody lets us read them.
+changes nothing where nothing differs. Of Secrets, which nobody lets us read, only that they have been applied is known.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -84,13 +84,18 @@ class Applied:
         return all(there.get(key) == made for key, made in self.prints.items() if key[0] != SECRET.name)
 
     def content(self, manifest: Manifest, root: Root, store: Store) -> Prints:
-        """The print of a Secret or ConfigMap that has been applied and stands. It has its name from its content, so it
-        need not be applied again; none of anything else."""
+        """The print of a Secret or ConfigMap that need not be applied again: it has its name from its content, and
+        stands, as far as anybody can tell. None of anything else.
+
+        Nobody lets us see Secrets. But where the Deployment is as we left it no other deployer has been at work, and
+        the environment's is missed by any pod that lacks it; one for an image's registry is not.
+        """
         key = (manifest["kind"], manifest["metadata"]["name"])
         made = self.prints.get(key)
-        if made is None or key[0] not in (SECRET.name, CONFIG_MAP.name) or root.uid != self.root[0]:
+        if made is None or self.root != (root.uid, root.fingerprint):
             return {}
-        return {key: made} if key[0] == SECRET.name or _there(root, store).get(key) == made else {}
+        stands = manifest.get("type") == "Opaque" or _there(root, store).get(key) == made
+        return {key: made} if stands and key[0] in (SECRET.name, CONFIG_MAP.name) else {}
 
     def superseded(self, root: Root, store: Store) -> list[tuple[Kind, Resource]]:
         """What is there of the version and does not belong to this shape. Secrets nobody lets us see."""

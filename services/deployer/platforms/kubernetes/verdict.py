@@ -32,6 +32,8 @@ STABLE = 60.0
 DEAF = 15.0
 """Seconds; who is killed after being unready for so long was killed for that. The kubelet says so in an event as well,
 but of a pod that it has already said much about it drops what comes next."""
+FINAL = 2
+"""The failure of the second run is told as the replica's; the third finds it told already."""
 LINES = 5.0
 """Seconds that the last lines of a run have to come: whoever hears that it failed sees at once why."""
 MOUNTS = 3
@@ -74,10 +76,10 @@ def judge(
     if waiting is not None and waiting.reason in _NO_CONTAINER:
         return None if _is_coming(pod, waiting.message) else Verdict(_not_as_described(waiting.message), final=True)
     if run is not None:
-        if log is None and _has_just_ended(run, now=now):
+        if log is None and run.number <= FINAL and _has_just_ended(run, now=now):
             return None
         stable = run.was_ready and run.seconds >= STABLE
-        return Verdict(_of_run(run, warnings=warnings, log=log or ()), run.number > 1 and not stable)
+        return Verdict(_of_run(run, warnings=warnings, log=log or ()), run.number >= FINAL and not stable)
     scheduled = pod.condition("PodScheduled")
     if scheduled is not None and scheduled.status == "False":
         return _unscheduled(pod, scheduled, now=now, patience=patience)

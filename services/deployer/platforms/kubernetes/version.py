@@ -221,6 +221,10 @@ class Version:
             await self._hand_over(made, max(root.replicas, workload.replicas), forced=root.replicas < workload.replicas)
         found = await self._put(made.root)
         self._superseded = True
+        if found["metadata"]["uid"] != root.uid:
+            # Somebody had deleted it, and what it owned goes with it. The new one is news: all is applied again then.
+            self._applied = None
+            return
         self._applied = Applied.noted(Shape.of(workload), made.revision, found, {**kept, **prints(others)})
 
     def _content(self, manifest: Manifest, root: Root) -> Prints:
@@ -233,12 +237,12 @@ class Version:
         return time.monotonic() - self._url_made_at > self._cluster.url_seconds / 2
 
     async def _remove_released(self) -> bool:
-        """Whether there were volumes that can serve no claim any more. Their end is news, and then others are made."""
+        """Whether volumes that can serve no claim any more are deleted now. Their end is news: then others are made."""
         found = [v for v in self._store.resources(self._uid, VOLUME) if v.version == self._number and v.released]
         for each in found:
             if each.deleting_since is None:
-                await self._api.delete(VOLUME, None, each.name)
-        return bool(found)
+                await self._api.delete(VOLUME, None, each.name, uid=each.uid)
+        return any(each.deleting_since is None for each in found)
 
     async def _put_all(self, manifests: Sequence[Manifest]) -> list[Object]:
         """Volumes first: the cluster looks for a claim's volume when the claim comes, and then not for 15 s again."""

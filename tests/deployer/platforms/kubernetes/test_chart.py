@@ -114,9 +114,13 @@ async def test_the_deployer_reads_no_secret_and_touches_nothing_of_others(
     gate = api.set_condition(room, "theirs", names.IN_SERVICE, status=True, reason="Acknowledged")
     assert await refused(gate, "has the label")
 
-    # Its own it may put right, even when somebody has taken the label away.
+    # Its own it may put right, even when somebody has taken the label away: but not the namespace's too.
     admin.kubectl("label", "deployment", ours["metadata"]["name"], "-n", room, f"{names.MANAGED_BY}-")
     await api.apply(ours)
+    admin.kubectl("label", "deployment", ours["metadata"]["name"], "-n", room, f"{names.MANAGED_BY}-")
+    admin.kubectl("label", "namespace", room, f"{names.MANAGED_BY}-")
+    await until(lambda: refused(api.apply(ours), "in its own namespaces only"))
+    assert await refused(api.delete(kind_of(ours), room, ours["metadata"]["name"]), "in its own namespaces only")
 
 
 async def test_a_namespace_that_admits_every_pod_is_not_the_deployers_to_make(api: Api, options: Options) -> None:

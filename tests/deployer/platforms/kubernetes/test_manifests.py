@@ -175,7 +175,8 @@ def test_values_come_through_the_expansion_as_they_were_given() -> None:
 
 def test_the_platforms_word_is_the_last() -> None:
     hostile = {"MOORAGE_HOST": "0.0.0.0", "K8S_POD_IP": "1.2.3.4", "MOORAGE_PORT": "1", "OMP_NUM_THREADS": "7"}
-    template = replace(REGISTRY_MODEL.template, env=hostile, secrets={"K8S_NODE_NAME": "x"})
+    hostile |= {"KEY": "shown"}
+    template = replace(REGISTRY_MODEL.template, env=hostile, secrets={"K8S_NODE_NAME": "x", "KEY": "hidden"})
     workload = replace(REGISTRY_MODEL, template=template)
     env = {each["name"]: each for each in container(made(workload))["env"]}
     assert env["MOORAGE_HOST"]["value"] == "$(K8S_POD_IP)"
@@ -184,6 +185,7 @@ def test_the_platforms_word_is_the_last() -> None:
     # What is in the list goes before what is in the Secret: only of the defaults may there be another word.
     told = {name: b64decode(value).decode() for name, value in one(workload, "Secret")["data"].items()}
     assert told.keys() & env.keys() == {"OMP_NUM_THREADS", "MOORAGE_MODEL_URL", "K8S_NODE_NAME"}
+    assert told["KEY"] == "hidden"
     assert (told["MOORAGE_PORT"], env["OMP_NUM_THREADS"]["value"]) == ("8080", "7")
 
 

@@ -328,6 +328,8 @@ def test_a_failure_is_told_with_its_last_lines_or_after_a_moment_without() -> No
     assert seen(found, log=None, now=at + timedelta(seconds=1)).phase is Phase.STARTING
     assert seen(found, log=(), now=at + timedelta(seconds=1)).phase is Phase.FAILED
     assert seen(found, log=None, now=at + timedelta(seconds=6)).phase is Phase.FAILED
+    again = pod(container(state=ended(3), restarts=2))
+    assert seen(again, log=None, now=at + timedelta(seconds=1)).phase is Phase.FAILED, "as it was told before"
 
 
 def test_what_we_are_about_to_make_is_no_failure() -> None:
@@ -449,6 +451,17 @@ async def test_the_lines_are_those_of_the_run_that_failed() -> None:
     assert [each.split(" ")[1] for each in await fetched(Logs(before=tuple(lines)), found) or ()] == ["two", "three"]
     later = Logs(f"{stamp(17)} another", before=tuple(lines))
     assert [each.split(" ")[1] for each in await fetched(later, found) or ()] == ["two", "three"]
+    assert await fetched(Logs(before=(f"{stamp(5)} of the run before",)), found) == []
+
+
+async def test_until_its_lines_are_here_those_of_the_run_before_have_to_do() -> None:
+    evidence = Evidence(cast(Api, Logs(f"{stamp(12)} one")))
+    first = pod(container(state=ended(65)))
+    evidence.begin(first)
+    await evidence.fetch(first, count=2, within=1)
+    second = pod(container(state=ended(65), restarts=1))
+    assert evidence.begin(second)
+    assert [each.split(" ")[1] for each in evidence.of(second) or ()] == ["one"]
 
 
 async def test_lines_that_do_not_come_hold_up_nobody() -> None:

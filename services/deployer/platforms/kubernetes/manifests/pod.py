@@ -117,8 +117,8 @@ def _environment(workload: Workload, options: Options) -> list[JSON]:
     ours = _place()
     if mounts.model_digest(workload):
         ours[MODEL_URL] = _value("")  # the pull's alone
-    told = facts(workload, options)
-    every = {name: _value(value) for name, value in workload.template.env.items() if name not in told} | ours
+    hidden = facts(workload, options).keys() | workload.template.secrets.keys()
+    every = {name: _value(value) for name, value in workload.template.env.items() if name not in hidden} | ours
     return [{"name": name, **every[name]} for name in sorted(every)]
 
 
