@@ -89,7 +89,7 @@ class Evidence:
         found = self._api.logs(pod.namespace, pod.name, run.container.name, previous=previous, tail=count)
         with suppress(PlatformError):
             async for line in found:
-                if _is_of(stamped := _stamped(line), run):
+                if _may_be_of(run, stamped := _stamped(line), previous=previous):
                     lines.add(stamped)
 
     def forget_others(self, uid: UUID, pods: Iterable[Pod]) -> None:
@@ -108,11 +108,14 @@ def _last(pod: Pod) -> Hashable:
     return (run.container.name, run.number) if run is not None else None
 
 
-def _is_of(line: str, run: runs.Run) -> bool:
-    """Whether the run may have printed it: its times are known to the second."""
+def _may_be_of(run: runs.Run, line: str, *, previous: bool) -> bool:
+    """Where the latest run was asked for, the container may be in the next one by now, and what was before that is
+    then not the run before. When a run began and ended is known to the second."""
     at, begin, end = line.partition(" ")[0], run.end.started_at, run.end.finished_at
-    if begin is not None and at < _moment(begin.isoformat()):
-        return False
+    if not run.latest:
+        return True
+    if previous:
+        return begin is None or at >= _moment(begin.isoformat())
     return end is None or at < _moment((end + timedelta(seconds=1)).isoformat())
 
 
