@@ -95,3 +95,21 @@ async def test_creations_are_answered_though_the_platform_hangs(
     go_on.set()
     for body in bodies:
         await deployer.until_phase("Deployed", body["id"])
+
+
+async def test_only_a_creation_waits_for_room(deployer: Deployer, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    async def room(*, within: float) -> None:
+        waited.append(within)
+
+    monkeypatch.setattr(deployer.app.state.controller, "room", room)
+    await deployer.ok("PUT", "/deployments/churn?dry_run=true", whole())
+    assert waited == []
+    await deployer.ok("PUT", "/deployments/churn", whole())
+    assert len(waited) == 1
+    await deployer.ok("PUT", "/deployments/churn", whole(description="changed"))
+    await deployer.ok("PATCH", "/deployments/churn", {"description": "again"})
+    assert len(waited) == 1
+    await deployer.ok("POST", "/deployments", {"id": "other", "model": "risk/churn/1"})
+    assert len(waited) == 2

@@ -21,7 +21,7 @@ from services.gateway.oidc.settings import IdentityProvider
 
 ISSUER = "https://id.test/realms/corp"
 SECRET = "s+e cret"
-PROVIDER = IdentityProvider(name="corp", issuer=ISSUER, client_id="us", client_secret=SECRET)  # type: ignore[arg-type]
+PROVIDER = IdentityProvider(name="corp", issuer=ISSUER, client_id="us", client_secret=SECRET)  # type: ignore[arg-type]  # pydantic makes a SecretStr of it
 METADATA = {
     "issuer": ISSUER,
     "authorization_endpoint": f"{ISSUER}/auth?kc=1",

@@ -1,118 +1,34 @@
 """What is said of a pod: phases and failures, from the status and warnings that a real cluster was seen to give."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, cast
-from uuid import UUID
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from services.deployer.platforms import Cause, Phase, Replica
 from services.deployer.platforms.kubernetes import names, observation, verdict
-from services.deployer.platforms.kubernetes.api import Api
-from services.deployer.platforms.kubernetes.logs import Evidence
 from services.deployer.platforms.kubernetes.objects import (
     Condition,
-    Container,
     Pod,
     PodWarning,
     Root,
     Running,
-    Terminated,
     Waiting,
 )
 from services.deployer.platforms.kubernetes.steps import Gate
-
-UID = UUID("0b2f8a4e-6f4a-4c1e-9d9e-0d5a3f1f2a77")
-NOW = datetime(2026, 11, 20, 22, tzinfo=UTC)
-BORN = NOW - timedelta(seconds=300)
-ROOT = "churn-v1-0b2f8a4e"
-PATIENCE = 30.0
-
-DONE = Terminated(0, "Completed", "", BORN, BORN)
-
-
-def at(seconds: float) -> datetime:
-    return BORN + timedelta(seconds=seconds)
-
-
-def ended(code: int, *, reason: str = "Error", message: str = "", began: float = 10, took: float = 5) -> Terminated:
-    return Terminated(code, reason, message, at(began), at(began + took))
-
-
-def container(name: str = names.CONTAINER, **facts: Any) -> Container:
-    given = {
-        "image": "registry.example/churn:7",
-        "memory_limit": "64Mi",
-        "start_seconds": 60,
-        "ready": False,
-        "started": False,
-        "restarts": 0,
-        "state": Running(at(10)),
-        "last": None,
-        **facts,
-    }
-    return Container(name=name, **given)
-
-
-def condition(type_: str, status: bool, *, since: float = 0, reason: str = "", message: str = "") -> Condition:
-    return Condition(type_, str(status), reason, message, at(since))
-
-
-def pod(*containers: Container, conditions: tuple[Condition, ...] = (), **facts: Any) -> Pod:
-    given: dict[str, Any] = {
-        "uid": "p1",
-        "name": f"{ROOT}-5d9c-x7k2p",
-        "namespace": "moorage-risk",
-        "deployment": UID,
-        "version": 1,
-        "labels": {names.DEPLOYMENT: "churn"},
-        "annotations": {names.TEMPLATE: "digest", names.REVISION: "r1"},
-        "created_at": BORN,
-        "deleting_since": None,
-        "resource_version": 1,
-        "phase": "Running",
-        "reason": "",
-        "message": "",
-        "ip": "10.244.0.7",
-        "conditions": (condition("ContainersReady", False), *conditions),
-        "init_containers": (),
-        **facts,
-    }
-    return Pod(containers=containers or (container(),), **given)
-
-
-def root(**facts: Any) -> Root:
-    given: dict[str, Any] = {
-        "uid": "d1",
-        "name": ROOT,
-        "namespace": "moorage-risk",
-        "deployment": UID,
-        "version": 1,
-        "labels": {},
-        "annotations": {},
-        "created_at": BORN,
-        "deleting_since": None,
-        "resource_version": 1,
-        "fingerprint": "f",
-        "replicas": 1,
-        "available": 0,
-        "max_surge": "25%",
-        "template_annotations": {names.TEMPLATE: "digest", names.REVISION: "r1"},
-        "generation": 1,
-        "observed_generation": 1,
-        "conditions": (),
-        **facts,
-    }
-    return Root(**given)
-
-
-def warning(reason: str, message: str, *, version: int = 1, count: int = 1) -> PodWarning:
-    return PodWarning(
-        uid=f"e{version}", pod="p1", reason=reason, message=message, count=count, resource_version=version
-    )
+from tests.deployer.platforms.kubernetes.judged import (
+    NOW,
+    PATIENCE,
+    ROOT,
+    at,
+    condition,
+    container,
+    ended,
+    pod,
+    root,
+    warning,
+)
 
 
 def seen(
@@ -411,60 +327,3 @@ def test_what_is_not_made_at_all_shows_under_the_deployments_name() -> None:
     assert look(root(conditions=(young,))) == []
     other = replace(refused, message='pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot')
     assert look(root(conditions=(other,)))[0].failure.cause is Cause.CONFIGURATION
-
-
-# The last lines
-
-
-class Logs:
-    """What the API server has of the run that is there now, and of the one before. It may keep one waiting."""
-
-    def __init__(self, *now: str, before: tuple[str, ...] = (), hangs: bool = False) -> None:
-        self._now, self._before, self._hangs = now, before, hangs
-
-    async def logs(self, *_: str, previous: bool, tail: int) -> AsyncIterator[str]:
-        for line in (self._before if previous else self._now)[-tail:]:
-            yield line
-        if self._hangs:
-            await asyncio.Event().wait()
-
-
-async def fetched(logs: Logs, of: Pod) -> list[str] | None:
-    evidence = Evidence(cast(Api, logs))
-    assert evidence.of(of) is None, "not here yet"
-    assert evidence.begin(of)
-    assert not evidence.begin(of), "once is enough"
-    assert evidence.of(of) is None
-    await evidence.fetch(of, count=2, within=0.1)
-    return evidence.of(of)
-
-
-def stamp(seconds: float) -> str:
-    return at(seconds).isoformat().replace("+00:00", "Z")
-
-
-async def test_the_lines_are_those_of_the_run_that_failed() -> None:
-    """It ended at 15 s, and the kubelet may have begun another run before anybody asked."""
-    found = pod(container(state=ended(65)))
-    lines = [f"{stamp(12)} one", f"{stamp(14)} two", f"{stamp(15.5)} three"]
-    assert [each.split(" ")[1] for each in await fetched(Logs(*lines), found) or ()] == ["two", "three"]
-    assert [each.split(" ")[1] for each in await fetched(Logs(before=tuple(lines)), found) or ()] == ["two", "three"]
-    later = Logs(f"{stamp(17)} another", before=tuple(lines))
-    assert [each.split(" ")[1] for each in await fetched(later, found) or ()] == ["two", "three"]
-    assert await fetched(Logs(before=(f"{stamp(5)} of the run before",)), found) == []
-
-
-async def test_until_its_lines_are_here_those_of_the_run_before_have_to_do() -> None:
-    evidence = Evidence(cast(Api, Logs(f"{stamp(12)} one")))
-    first = pod(container(state=ended(65)))
-    evidence.begin(first)
-    await evidence.fetch(first, count=2, within=1)
-    second = pod(container(state=ended(65), restarts=1))
-    assert evidence.begin(second)
-    assert [each.split(" ")[1] for each in evidence.of(second) or ()] == ["one"]
-
-
-async def test_lines_that_do_not_come_hold_up_nobody() -> None:
-    found = pod(container(state=ended(65)))
-    assert await fetched(Logs(), found) == []
-    assert len(await fetched(Logs(f"{stamp(12)} one", hangs=True), found) or ()) == 1
