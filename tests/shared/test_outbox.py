@@ -16,6 +16,7 @@ from shared.bus import BusUnavailable, Handler, Message
 from shared.bus.postgres import PostgresBus
 from shared.database import Direct, Hints, Sessions, create_engine, create_sessions
 from shared.events import gateway
+from shared.outbox import relay
 from shared.outbox.relay import AGE, DEPTH
 from tests.support.postgres import Server
 from tests.support.waiting import until
@@ -27,10 +28,12 @@ class ListBus:
     def __init__(self) -> None:
         self.away = False
         self.subjects: list[str] = []
+        self.sizes: list[int] = []
 
     async def publish(self, messages: Sequence[Message]) -> None:
         if self.away:
             raise BusUnavailable("away")
+        self.sizes.append(len(messages))
         self.subjects += [message.event.subject for message in messages]
 
     async def consume(self, *, consumer: str, topics: Sequence[str], handler: Handler) -> None:
@@ -93,6 +96,31 @@ async def test_more_than_a_batch(direct: Direct, sessions: Sessions, hints: Hint
     await change(sessions, *(f"user-{number}" for number in range(1201)))
     async with running(outbox.Relay(direct, bus, hints).run):
         await until(lambda: len(bus.subjects) == 1201)
+
+
+async def test_events_of_a_crowd_come_together(
+    direct: Direct, sessions: Sessions, hints: Hints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "_GATHER", 2.0)
+    bus = ListBus()
+    await change(sessions, "ana", "bo")
+    async with running(outbox.Relay(direct, bus, hints).run):
+        await until(lambda: bus.subjects)
+        for number in range(5):
+            await change(sessions, f"user-{number}")
+        await until(lambda: len(bus.subjects) == 7)
+    assert bus.sizes == [2, 5]
+
+
+async def test_an_event_alone_holds_up_none(
+    direct: Direct, sessions: Sessions, hints: Hints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "_GATHER", 3600.0)
+    bus = ListBus()
+    async with running(outbox.Relay(direct, bus, hints).run):
+        for number in range(3):
+            await change(sessions, f"user-{number}")
+            await until(lambda wanted=number + 1: len(bus.subjects) == wanted)
 
 
 async def test_events_wait_while_the_bus_is_away_and_the_gauges_say_so(
