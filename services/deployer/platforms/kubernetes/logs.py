@@ -112,6 +112,8 @@ def _may_be_of(run: runs.Run, line: str, *, previous: bool) -> bool:
     """Where the latest run was asked for, the container may be in the next one by now, and what was before that is
     then not the run before. When a run began and ended is known to the second."""
     at, begin, end = line.partition(" ")[0], run.end.started_at, run.end.finished_at
+    if not at[:1].isdigit():
+        return False  # the kubelet's own word, in place of a log that has been removed
     if not run.latest:
         return True
     if previous:

@@ -46,6 +46,8 @@ async def test_the_lines_are_those_of_the_run_that_failed() -> None:
     later = Logs(f"{stamp(17)} another", before=tuple(lines))
     assert [each.split(" ")[1] for each in await fetched(later, found) or ()] == ["two", "three"]
     assert await fetched(Logs(before=(f"{stamp(5)} of the run before",)), found) == []
+    gone = Logs(*lines, before=("unable to retrieve container logs for containerd://22fa51ff403b",))
+    assert [each.split(" ")[1] for each in await fetched(gone, found) or ()] == ["two", "three"]
 
 
 async def test_until_its_lines_are_here_those_of_the_run_before_have_to_do() -> None:
